@@ -1,0 +1,60 @@
+/*
+ * The configuration file of tlsbatond (libconfuse's syntax; man tlsbaton.conf). Parsing checks everything
+ * that can be checked without touching the machine's state; every error names file, line and remedy.
+ */
+#ifndef TLSBATON_DAEMON_CONFIG_H
+#define TLSBATON_DAEMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "repl/repl.h"
+#include "util/log.h"
+#include "util/macro.h"
+#include "vip/vip.h"
+
+struct config {
+	char *path;          /* of the file itself */
+	char *node;          /* default: the host's name */
+	char *group;         /* default "default" */
+	char *user;          /* whom the daemon runs as; default "tlsbaton" */
+	uid_t uid;
+	gid_t gid;
+	char *run_directory; /* default /run/tlsbaton: table, worker.sock, control.sock, role */
+	uint64_t table_bytes; /* "256M" */
+	uid_t *worker_uids;  /* worker-users = {"www-data"}; the default where that user exists */
+	size_t n_worker_uids;
+	gid_t *worker_gids;  /* worker-groups = {} */
+	size_t n_worker_gids;
+	unsigned workers_max;   /* 1024 */
+	uint64_t ring_bytes;    /* "1M" */
+	unsigned gate_deadline_ms; /* 20 */
+	unsigned heartbeat_ms;     /* 500 */
+	char *listen;              /* "[::]:7410" */
+	struct repl_peer_config peers[REPL_PEERS_MAX];
+	size_t n_peers;
+	char *key_file;            /* either this … */
+	uint8_t group_key[REPL_KEY_BYTES]; /* read from key_file; wiped by config_free() */
+	char *certificate_file, *private_key_file, *ca_file; /* … or these */
+	bool has_service;          /* service "eth0" { … } given */
+	struct vip_config service;
+	bool start_active;         /* start-as = active | standby (default): when no role is recorded */
+	unsigned announce_s;       /* 10 */
+	char *http;                /* "127.0.0.1:7411"; loopback only; "" none */
+	enum log_target log_target;
+	enum log_level log_level;
+};
+
+/* Reads `path`. On failure `error` holds one line: "FILE:LINE: what is wrong; what to write instead".
+ * Returns 0 or a negated errno (-EINVAL for bad contents). */
+int config_load(struct config **out, const char *path, char *error, size_t error_size) MUST_CHECK;
+void config_free(struct config *config); /* wipes the group key; NULL is fine */
+
+/* Reads a key file: one line as `tlsbaton keygen` writes it, mode 0600 or 0400 or 0640, not a link to
+ * elsewhere writable by others. */
+int config_read_key(const char *path, uint8_t key[REPL_KEY_BYTES], char *error, size_t error_size) MUST_CHECK;
+
+DEFINE_CLEANUP(struct config *, config_free)
+
+#endif

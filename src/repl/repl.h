@@ -1,0 +1,119 @@
+/*
+ * Replication between daemons. Each node dials every peer and pushes its own log over that connection;
+ * acks and answers come back on it. So between two nodes there are two connections, one for each
+ * direction of records, and neither side has a role. docs/protocol.md has the messages to the byte.
+ *
+ * The table is the backlog: repl holds one position a peer, never records. Single-threaded, on the
+ * daemon's event loop. Nothing that a peer sends reaches an assert or makes memory grow without bound.
+ */
+#ifndef TLSBATON_REPL_REPL_H
+#define TLSBATON_REPL_REPL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+
+#include "table/table.h"
+#include "util/macro.h"
+
+#define REPL_PEERS_MAX 15
+#define REPL_NAME_MAX 63     /* bytes of a node's or group's name, without NUL: [A-Za-z0-9._-] */
+#define REPL_CONTROL_MAX 512 /* bytes of a control message's payload */
+#define REPL_KEY_BYTES 32    /* the group key: an external PSK for TLS 1.3 (RFC 8446, 2.2) */
+
+struct repl_peer_config {
+	const char *name;    /* the peer's node name */
+	const char *address; /* "192.0.2.7:7410" or "[2001:db8::7]:7410" */
+};
+
+/* All strings are borrowed until repl_new() or repl_configure() returns. */
+struct repl_config {
+	const char *node;
+	const char *group;
+	const char *listen; /* address:port */
+	const struct repl_peer_config *peers;
+	size_t n_peers;
+	/* Exactly one way to authenticate: */
+	const uint8_t *group_key; /* REPL_KEY_BYTES bytes, or NULL for X.509: */
+	const char *certificate_file, *private_key_file, *ca_file; /* PEM; the peer's certificate must chain to
+	                                                            * ca_file and carry its node name as a DNS SAN or CN */
+	unsigned gate_deadline_ms; /* a peer that leaves a record unacked for this long is not waited for until
+	                            * it has caught up again */
+	unsigned heartbeat_ms;     /* silence after which a ping is sent; three of them: the peer is gone */
+};
+
+enum repl_peer_state {
+	REPL_ABSENT,   /* no connection */
+	REPL_CATCHING_UP, /* connected, has not stored all that stood in the table when it connected */
+	REPL_IN_SYNC,
+	REPL_LAGGING,  /* was in sync, left a record unacked beyond the deadline: not waited for */
+	REPL_REFUSED,  /* it or we refuse: `error` says why and what to change */
+};
+
+struct repl_peer_status {
+	char name[REPL_NAME_MAX + 1];
+	char address[64];
+	enum repl_peer_state state;  /* of our push to it */
+	bool from_connected;         /* it pushes to us */
+	bool from_in_sync;           /* and said that we hold all that it holds */
+	uint64_t lag_records;        /* appended here, not yet acked by it */
+	unsigned lag_ms;             /* age of the oldest of those */
+	uint64_t n_sent, n_acked;    /* records over this connection */
+	uint64_t n_received;         /* records it pushed to us */
+	uint64_t n_connects, n_gate_lagging; /* connections made; times it was set aside at the deadline */
+	int64_t clock_offset_ms;     /* its wall clock less ours, at hello */
+	uint64_t term;               /* its role, as last said (see repl_set_role()) */
+	bool active;
+	char error[160];             /* last failure in words; "" if none */
+};
+
+struct repl_stats {
+	uint64_t n_refused_auth;     /* TLS handshakes that failed: wrong key, unknown certificate, plaintext, garbage */
+	uint64_t n_refused_hello;    /* version, group, node name */
+	uint64_t n_malformed;        /* messages that did not parse; their connection is closed */
+	uint64_t n_refused_limit;    /* connections beyond the limit */
+	uint64_t bytes_sent, bytes_received;
+};
+
+struct repl_ops {
+	/* Acks or the set of peers waited for have changed: ask repl_acked(). */
+	void (*acked)(void *arg);
+	/* Records from a peer were stored: their sweep or statistics may want a look. May be NULL. */
+	void (*stored)(void *arg);
+	/* A control message from peer `peer` (index in config). `payload` is borrowed for the call. */
+	void (*control)(void *arg, size_t peer, const uint8_t *payload, size_t n_payload);
+	/* A peer's state, role or term has changed. */
+	void (*peer_changed)(void *arg, size_t peer);
+};
+
+struct repl;
+
+/* Listens and starts dialling. `table` is borrowed and must outlive it. `error` (of `error_size`) says in
+ * words what failed. Returns 0 or a negated errno. */
+int repl_new(struct repl **out, struct event_base *base, const struct repl_config *config,
+             struct table *table, const struct repl_ops *ops, void *arg, char *error,
+             size_t error_size) MUST_CHECK;
+
+/* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop. */
+void repl_flush(struct repl *repl, unsigned flush_ms);
+void repl_free(struct repl *repl);
+
+/* The table's head has moved: push what is pending. Cheap; called after each batch of notices. */
+void repl_push(struct repl *repl);
+
+/* The position up to which every in-sync peer has stored all; the table's head when there is none to
+ * wait for (`*waited_for` is then 0). */
+uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
+
+/* Tells the peers this node's role: whether it answers for the service address, and the term, a number
+ * that grows with every take-over in the group. Sent in hello and whenever it changes. */
+void repl_set_role(struct repl *repl, bool active, uint64_t term);
+
+/* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE. */
+int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t n_payload) MUST_CHECK;
+
+size_t repl_n_peers(const struct repl *repl);
+void repl_peer_status(const struct repl *repl, size_t peer, struct repl_peer_status *out);
+void repl_stats(const struct repl *repl, struct repl_stats *out);
+
+#endif

@@ -1,0 +1,51 @@
+/*
+ * The service address: holding it, letting go of it, telling the network. Linux only: rtnetlink (libmnl),
+ * /proc/sys/net/ipv4/conf, packet sockets. Needs CAP_NET_ADMIN and CAP_NET_RAW.
+ *
+ * The addresses are configured on the interface of every node at all times. The node that holds them
+ * answers ARP; the others have arp_ignore = 8 on that interface and send no ARP of their own from it (a
+ * standby's ARP request with the service address as its sender would move the address back to it).
+ *
+ * Functions here block for a few milliseconds: they run in the daemon's privileged helper process
+ * (vip_helper.h), not in its event loop. Single-threaded.
+ */
+#ifndef TLSBATON_VIP_VIP_H
+#define TLSBATON_VIP_VIP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/macro.h"
+
+#define VIP_ADDRESSES_MAX 16
+
+struct vip_config {
+	const char *interface;
+	const char *addresses[VIP_ADDRESSES_MAX]; /* "10.77.0.10/24", "2001:db8::10/64" */
+	size_t n_addresses;
+	bool interface_down; /* paper mode: letting go takes the interface down, taking brings it up */
+};
+
+struct vip;
+
+/* Checks the configuration against the machine (interface exists, addresses parse and are given once).
+ * `error` says in words what is wrong and what to change. Changes nothing. */
+int vip_new(struct vip **out, const struct vip_config *config, char *error, size_t error_size) MUST_CHECK;
+void vip_free(struct vip *vip); /* leaves the network as it is */
+
+/* Makes sure that the addresses stand on the interface and that this node answers for them, then announces
+ * them. Idempotent. On failure everything is as before, and `error` says which step failed. */
+int vip_take(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
+
+/* Makes sure that this node does not answer for the addresses (they stay configured). Idempotent. */
+int vip_release(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
+
+/* Sends one round of gratuitous ARP (request and reply forms, RFC 5227) and unsolicited neighbour
+ * advertisements (RFC 4861, 7.2.6) for all addresses. */
+int vip_announce(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
+
+/* Whether this node answers for the addresses, read from the system (not remembered): 0 or 1, or a negated errno. */
+int vip_held(struct vip *vip) MUST_CHECK;
+
+#endif

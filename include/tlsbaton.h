@@ -112,11 +112,13 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
 
 /*
  * Looks a session up in the node's table. Out: its DER in `der` (of `der_size` bytes; TLSBATON_DER_MAX
- * always does) and its length. The record is a copy: wipe it after use. Bounded time, no system call.
+ * always does) and its length, and `*expires_s` (may be NULL), when it expires: with TLS 1.3 each
+ * resumption makes a new session, which must not outlive the one it came from, so put it with this expiry
+ * at the latest. The record is a copy: wipe it after use. Bounded time, no system call.
  * Returns 0, TLSBATON_MISS, -EINVAL, -ENOBUFS (der_size is too small).
  */
 int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len,
-                         unsigned char *der, size_t der_size, size_t *der_len);
+                         unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s);
 
 /*
  * Removes a session on all nodes, for good: for removals that security asks for (a log-out, a revoked

@@ -24,9 +24,9 @@
 /* Destroy a local on every way out of its block: `_cleanup_(xyz_freep) struct xyz *x = NULL;` */
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
-/* Defines T_freep(T **) for use with _cleanup_, from T_free(T *), which must accept NULL. */
+/* Defines xyz_freep() for use with _cleanup_, from xyz_free(type), which must accept NULL; `type` is a pointer. */
 #define DEFINE_CLEANUP(type, func)                                                                 \
-	static inline void func##p(type **p)                                                       \
+	static inline void func##p(type *p)                                                        \
 	{                                                                                          \
 		func(*p);                                                                          \
 	}

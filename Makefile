@@ -1,0 +1,84 @@
+# What people type; Meson and Ninja do the work. Options:
+#   SANITIZE=address,undefined | thread    a build with sanitizers, in a directory of its own
+#   BUILD=DIR                              another build directory
+#   MESON_OPTIONS='…'                      more for `meson setup`, e.g. --prefix=/usr
+#   V=1                                    show commands
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+comma := ,
+
+ifeq ($(SANITIZE),)
+BUILD ?= build
+else ifneq ($(findstring address,$(SANITIZE)),)
+BUILD ?= build-asan
+else ifeq ($(SANITIZE),thread)
+BUILD ?= build-tsan
+else
+BUILD ?= build-$(subst $(comma),-,$(SANITIZE))
+endif
+
+SANITIZER_OPTIONS := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE))
+NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
+
+.PHONY: all demo test test-asan test-tsan coverage fuzz bench install format check-format clean help
+
+all: $(BUILD)/build.ninja
+	@$(NINJA)
+
+$(BUILD)/build.ninja:
+	@scripts/setup build
+	@scripts/configure $(BUILD) $(SANITIZER_OPTIONS) $(MESON_OPTIONS)
+
+demo:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory all
+	@LAB_BUILD=$(BUILD) lab/demo
+
+test:
+	@scripts/setup test
+	@scripts/test
+
+test-asan:
+	@scripts/setup test
+	@scripts/test asan
+
+test-tsan:
+	@scripts/setup test
+	@scripts/test tsan
+
+coverage:
+	@scripts/setup coverage
+	@scripts/test coverage
+
+fuzz:
+	@scripts/setup test
+	@scripts/fuzz
+
+bench:
+	@scripts/setup bench
+	@scripts/configure build-bench -Dbuildtype=release
+	@ninja -C build-bench --quiet
+	@meson test -C build-bench --benchmark --no-rebuild --verbose
+
+# Builds first when there is no build, but never as root over a user's build: then only files are copied.
+install:
+	@test -e $(BUILD)/build.ninja || $(MAKE) --no-print-directory all
+	@meson install -C $(BUILD) $(if $(filter 0,$(shell id -u)),--no-rebuild) --quiet
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
+
+check-format:
+	@git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror
+
+clean:
+	@rm -rf build build-asan build-tsan build-coverage build-fuzz build-bench $(BUILD)
+
+help:
+	@echo 'make            build (into $(BUILD)/)'
+	@echo 'make demo       two Apache servers in namespaces, 500 clients, one switchover (needs root)'
+	@echo 'make test       all tests: also under ASan, UBSan and TSan; lab tests need root'
+	@echo 'make test-asan, make test-tsan, make coverage, make fuzz'
+	@echo 'make bench      the benchmarks of docs/performance.md'
+	@echo 'make install    DESTDIR and MESON_OPTIONS=--prefix=… work'
+	@echo 'make clean      remove the build directories'

@@ -1,0 +1,213 @@
+/* tlsbatond: start, signals, stop. */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+#include "daemon/config.h"
+#include "daemon/node.h"
+#include "daemon/privileges.h"
+#include "util/log.h"
+#include "vip/vip_helper.h"
+
+#define CONFIG_DEFAULT "/etc/tlsbaton/tlsbaton.conf"
+#define FLUSH_MS 2000 /* how long a clean stop may push what is pending */
+
+struct daemon {
+	struct event_base *base;
+	struct node *node;
+	const char *config_path;
+	bool verbose;
+};
+
+static const char usage[] =
+    "Usage: tlsbatond [-c FILE] [-v]\n"
+    "       tlsbatond --check [-c FILE]\n"
+    "Shares the TLS sessions of this node's servers with its peers. Stays in the foreground.\n"
+    "\n"
+    "  -c, --config FILE  configuration (default " CONFIG_DEFAULT ")\n"
+    "      --check        check the configuration and exit\n"
+    "  -v, --verbose      log debug lines as well\n"
+    "      --help         show this text and exit\n"
+    "      --version      show the version and exit\n"
+    "\n"
+    "Signals: TERM and INT stop cleanly, HUP reads the configuration again.\n"
+    "See also tlsbatond(8), tlsbaton.conf(5), tlsbaton(1).\n";
+
+static void on_stop(evutil_socket_t signal, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	(void)what;
+	log_notice("stopping on signal %d", (int)signal);
+	sd_notify(0, "STOPPING=1");
+	event_base_loopexit(daemon->base, NULL);
+}
+
+static int load(const char *path, bool verbose, struct config **out)
+{
+	char error[512];
+	int r = config_load(out, path, error, sizeof(error));
+
+	if (r < 0)
+		log_error("%s", error);
+	else if (verbose)
+		(*out)->log_level = LOG_LEVEL_DEBUG;
+	return r;
+}
+
+static void on_reload(evutil_socket_t signal, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct config *config;
+
+	(void)signal;
+	(void)what;
+	sd_notify(0, "RELOADING=1");
+	if (load(daemon->config_path, daemon->verbose, &config) == 0)
+		node_reload(daemon->node, config);
+	else
+		log_error("reload: the old configuration stays in force");
+	sd_notify(0, "READY=1");
+}
+
+/* The loop's part, once privileges are gone. Takes `config` over. */
+static int run(struct daemon *daemon, struct config *config, struct vip_helper *helper)
+{
+	struct event *term = NULL, *interrupt = NULL, *hup = NULL;
+	char error[512];
+	int r = -ENOMEM;
+
+	daemon->base = event_base_new();
+	if (daemon->base) {
+		term = evsignal_new(daemon->base, SIGTERM, on_stop, daemon);
+		interrupt = evsignal_new(daemon->base, SIGINT, on_stop, daemon);
+		hup = evsignal_new(daemon->base, SIGHUP, on_reload, daemon);
+	}
+	if (!term || !interrupt || !hup) {
+		config_free(config);
+		goto out;
+	}
+	event_add(term, NULL);
+	event_add(interrupt, NULL);
+	event_add(hup, NULL);
+	r = node_new(&daemon->node, daemon->base, config, helper, error, sizeof(error));
+	if (r < 0) {
+		log_error("%s", error);
+		config_free(config);
+		goto out;
+	}
+	log_notice("node %s of group %s is ready", config->node, config->group);
+	sd_notify(0, "READY=1");
+	r = event_base_dispatch(daemon->base) < 0 ? -EIO : 0;
+	node_stop(daemon->node, FLUSH_MS);
+out:
+	node_free(daemon->node);
+	vip_helper_free(helper);
+	if (term)
+		event_free(term);
+	if (interrupt)
+		event_free(interrupt);
+	if (hup)
+		event_free(hup);
+	if (daemon->base)
+		event_base_free(daemon->base);
+	libevent_global_shutdown();
+	return r;
+}
+
+static int start(struct daemon *daemon)
+{
+	struct vip_helper *helper = NULL;
+	struct config *config;
+	char error[512];
+	int r = load(daemon->config_path, daemon->verbose, &config);
+
+	if (r < 0)
+		return r;
+	log_open("tlsbatond", config->log_target, config->log_level);
+	signal(SIGPIPE, SIG_IGN);
+	r = privileges_run_directory(config->run_directory, config->uid, config->gid, error,
+	                             sizeof(error));
+	if (r == 0)
+		r = privileges_harden(error, sizeof(error));
+	if (r == 0 && config->has_service)
+		r = vip_helper_new(&helper, &config->service, config->announce_s, config->uid,
+		                   config->gid, error, sizeof(error));
+	if (r == 0)
+		r = privileges_drop(config->uid, config->gid, error, sizeof(error));
+	if (r < 0) {
+		log_error("%s", error);
+		vip_helper_free(helper);
+		config_free(config);
+		return r;
+	}
+	if (config->key_file && access(config->key_file, R_OK) < 0)
+		log_warning("%s: user %s cannot read it, so a reload would fail: chown root:GROUP "
+		            "and chmod 0640",
+		            config->key_file, config->user);
+	return run(daemon, config, helper);
+}
+
+static int check(const char *path)
+{
+	struct config *config;
+
+	if (load(path, false, &config) < 0)
+		return EXIT_FAILURE;
+	printf("%s: correct\n", path);
+	config_free(config);
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"check", no_argument, NULL, 'C'},
+	    {"foreground", no_argument, NULL, 'f'},
+	    {"verbose", no_argument, NULL, 'v'},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'V'},
+	    {NULL, 0, NULL, 0},
+	};
+	struct daemon daemon = {.config_path = CONFIG_DEFAULT};
+	bool only_check = false;
+	int option;
+
+	log_open("tlsbatond", LOG_TARGET_STDERR, LOG_LEVEL_NOTICE);
+	while ((option = getopt_long(argc, argv, "c:fv", options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			daemon.config_path = optarg;
+			break;
+		case 'C':
+			only_check = true;
+			break;
+		case 'f': /* there is no other way; accepted for people used to it */
+			break;
+		case 'v':
+			daemon.verbose = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case 'V':
+			puts("tlsbatond " TLSBATON_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			fputs("Try tlsbatond --help.\n", stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "tlsbatond: unexpected argument \"%s\"; try --help\n",
+		        argv[optind]);
+		return 2;
+	}
+	if (only_check)
+		return check(daemon.config_path);
+	return start(&daemon) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,442 @@
+#include "daemon/node.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "daemon/parts.h"
+
+/*
+ * A notice becomes a record of the table, whose end is the position that peers must ack before the
+ * gate of its worker opens. A batch of notices is pushed at once; each ack moves repl_acked(),
+ * which is published to the workers. Without a peer to wait for, that is the table's head: gates
+ * open at once, counted.
+ */
+
+#define SWEEP_SLICE 4096   /* records a slice: well below a millisecond */
+#define CLOCK_JUMP_MS 2000 /* what is said aloud */
+
+static const struct timeval every_second = {.tv_sec = 1};
+
+int64_t node_monotonic_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int64_t node_wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t node_wall_s(void)
+{
+	return node_wall_ms() / 1000;
+}
+
+/* ---- Workers to table ---- */
+
+static int on_table_fd(void *arg)
+{
+	struct node *node = arg;
+
+	return table_fd(node->table);
+}
+
+static void on_notice(void *arg, const struct table_record *given, uint64_t *position)
+{
+	struct node *node = arg;
+	struct table_record record = *given;
+	int64_t now_s = node_wall_s();
+	uint64_t end = 0;
+	int r;
+
+	record.flags |= TABLE_LOCAL;
+	/* A removal holds for as long as any copy of the session could be on its way. */
+	if (record.flags & TABLE_TOMBSTONE)
+		record.expires_s = now_s + TABLE_LIFETIME_MAX_S;
+	r = table_put(node->table, &record, now_s, &end);
+	if (r == TABLE_DUPLICATE)
+		end = table_head(node->table); /* sent again after a restart: its first copy may not
+		                                  be acked yet */
+	else if (r != 0)
+		end = 0;
+	if (end && node->n_waited_for == 0)
+		node->n_gate_no_peer++;
+	*position = end;
+}
+
+static void publish_acks(struct node *node)
+{
+	uint64_t acked = repl_acked(node->repl, &node->n_waited_for);
+
+	if (node->workers)
+		workers_acked(node->workers, acked);
+	if (node->switchover)
+		switchover_acked(node->switchover);
+}
+
+static void on_batch(void *arg)
+{
+	struct node *node = arg;
+
+	repl_push(node->repl);
+	publish_acks(node);
+}
+
+static const struct workers_ops workers_ops = {
+    .table_fd = on_table_fd,
+    .notice = on_notice,
+    .batch = on_batch,
+};
+
+static struct workers_config workers_config(const struct config *config, char *path,
+                                            size_t path_size)
+{
+	snprintf(path, path_size, "%s/worker.sock", config->run_directory);
+	return (struct workers_config){
+	    .socket_path = path,
+	    .uids = config->worker_uids,
+	    .n_uids = config->n_worker_uids,
+	    .gids = config->worker_gids,
+	    .n_gids = config->n_worker_gids,
+	    .ring_bytes = config->ring_bytes,
+	    .n_max = config->workers_max,
+	    .gate_deadline_ms = config->gate_deadline_ms,
+	};
+}
+
+/* ---- Table to peers and back ---- */
+
+static void on_acked(void *arg)
+{
+	struct node *node = arg;
+
+	if (node->repl)
+		publish_acks(node);
+}
+
+static void on_control_message(void *arg, size_t peer, const uint8_t *payload, size_t n_payload)
+{
+	roles_message(arg, peer, payload, n_payload);
+}
+
+static void on_peer_changed(void *arg, size_t peer)
+{
+	struct node *node = arg;
+
+	if (!node->repl)
+		return;
+	publish_acks(node);
+	roles_peer_changed(node, peer);
+}
+
+static const struct repl_ops repl_ops = {
+    .acked = on_acked,
+    .control = on_control_message,
+    .peer_changed = on_peer_changed,
+};
+
+static int start_repl(struct node *node, const struct config *config, char *error,
+                      size_t error_size)
+{
+	struct repl_config rc = {
+	    .node = config->node,
+	    .group = config->group,
+	    .listen = config->listen,
+	    .peers = config->peers,
+	    .n_peers = config->n_peers,
+	    .group_key = config->key_file ? config->group_key : NULL,
+	    .certificate_file = config->certificate_file,
+	    .private_key_file = config->private_key_file,
+	    .ca_file = config->ca_file,
+	    .gate_deadline_ms = config->gate_deadline_ms,
+	    .heartbeat_ms = config->heartbeat_ms,
+	};
+	int r =
+	    repl_new(&node->repl, node->base, &rc, node->table, &repl_ops, node, error, error_size);
+
+	if (r < 0)
+		return r;
+	repl_set_role(node->repl, node->role.active, node->role.term);
+	publish_acks(node);
+	return 0;
+}
+
+/* ---- Time ---- */
+
+/* Expiry follows the wall clock, which all nodes share. A jump is said aloud: forward, it ends
+ * sessions early (a full handshake each); backward, they live longer by as much, up to the table's
+ * own limit. */
+static void watch_clock(struct node *node)
+{
+	int64_t skew = node_wall_ms() - node_monotonic_ms();
+	int64_t jump = skew - node->clock_skew_ms;
+
+	if (jump > CLOCK_JUMP_MS || jump < -CLOCK_JUMP_MS)
+		log_warning("the clock jumped by %lld ms: sessions end %s; keep the nodes' clocks "
+		            "in step with NTP",
+		            (long long)jump, jump > 0 ? "early" : "late");
+	node->clock_skew_ms = skew;
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval at_once = {.tv_usec = 1000};
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	if (table_expire(node->table, node_wall_s(), SWEEP_SLICE))
+		event_add(node->sweep, &at_once);
+	else
+		event_add(node->sweep, &every_second);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	watch_clock(node);
+	roles_settle(node);
+}
+
+/* ---- Operator ---- */
+
+static json_t *on_status(void *arg)
+{
+	return node_status(arg);
+}
+
+static void on_command(void *arg, struct control_request *request, const char *name, json_t *args)
+{
+	roles_command(arg, request, name, args);
+}
+
+static void on_request_gone(void *arg, struct control_request *request)
+{
+	struct node *node = arg;
+
+	if (node->request == request)
+		node->request = NULL;
+}
+
+static const struct control_ops control_ops = {
+    .status = on_status,
+    .command = on_command,
+    .gone = on_request_gone,
+};
+
+/* ---- Life ---- */
+
+static int open_table(struct node *node, char *error, size_t error_size)
+{
+	char path[PATH_MAX], why[256] = "";
+	bool lock = true;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/table", node->config->run_directory);
+	r = table_open(&node->table, path, node->config->table_bytes, lock, node_wall_s(), why,
+	               sizeof(why));
+	if (r == -ENOMEM || r == -EPERM) {
+		log_warning("the session table cannot be locked in memory (%s): sessions may be "
+		            "swapped to disk; raise RLIMIT_MEMLOCK",
+		            strerror(-r));
+		r = table_open(&node->table, path, node->config->table_bytes, false, node_wall_s(),
+		               why, sizeof(why));
+	}
+	if (r == -EWOULDBLOCK)
+		snprintf(error, error_size,
+		         "%s: another tlsbatond writes this table; stop it, or set another "
+		         "run-directory",
+		         path);
+	else if (r == -ENOSPC)
+		snprintf(
+		    error, error_size,
+		    "%s: no room for a table of %llu bytes; make room or set a smaller table-size",
+		    path, (unsigned long long)node->config->table_bytes);
+	else if (r < 0)
+		snprintf(error, error_size, "%s: %s", path, strerror(-r));
+	else if (r == TABLE_REBUILT)
+		log_warning("%s: %s: a new, empty table took its place; the peers refill it", path,
+		            why);
+	return r < 0 ? r : 0;
+}
+
+static int start_operator(struct node *node, char *error, size_t error_size)
+{
+	char path[PATH_MAX];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/control.sock", node->config->run_directory);
+	r = control_new(&node->control, node->base, path, &control_ops, node, error, error_size);
+	if (r < 0)
+		return r;
+	if (!node->config->http[0])
+		return 0;
+	return http_new(&node->http, node->base, node->config->http, on_status, node, error,
+	                error_size);
+}
+
+static int start_timers(struct node *node)
+{
+	node->tick = event_new(node->base, -1, EV_PERSIST, on_tick, node);
+	node->sweep = event_new(node->base, -1, 0, on_sweep, node);
+	if (!node->tick || !node->sweep)
+		return -ENOMEM;
+	event_add(node->tick, &every_second);
+	event_add(node->sweep, &every_second);
+	return 0;
+}
+
+static int start_workers(struct node *node, char *error, size_t error_size)
+{
+	char path[PATH_MAX];
+	struct workers_config wc = workers_config(node->config, path, sizeof(path));
+	int r = workers_new(&node->workers, node->base, &wc, &workers_ops, node);
+
+	if (r < 0)
+		snprintf(error, error_size, "%s: %s", path, strerror(-r));
+	return r;
+}
+
+int node_new(struct node **out, struct event_base *base, struct config *config,
+             struct vip_helper *helper, char *error, size_t error_size)
+{
+	struct node *node = calloc(1, sizeof(*node));
+	int r;
+
+	if (!node)
+		return -ENOMEM;
+	node->base = base;
+	node->config = config;
+	node->helper = helper;
+	node->started_ms = node_monotonic_ms();
+	node->clock_skew_ms = node_wall_ms() - node->started_ms;
+	snprintf(error, error_size, "out of memory");
+	r = roles_init(node);
+	if (r == 0)
+		r = open_table(node, error, error_size);
+	if (r == 0)
+		r = start_repl(node, config, error, error_size);
+	if (r == 0)
+		r = start_workers(node, error, error_size);
+	if (r == 0)
+		r = start_operator(node, error, error_size);
+	if (r == 0)
+		r = start_timers(node);
+	if (r < 0) {
+		node->config = NULL; /* still the caller's */
+		node_free(node);
+		return r;
+	}
+	roles_start(node);
+	*out = node;
+	return 0;
+}
+
+static bool same(const char *a, const char *b)
+{
+	return (!a && !b) || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_repl(const struct config *a, const struct config *b)
+{
+	if (!same(a->node, b->node) || !same(a->group, b->group) || !same(a->listen, b->listen) ||
+	    !same(a->key_file, b->key_file) || !same(a->certificate_file, b->certificate_file) ||
+	    !same(a->private_key_file, b->private_key_file) || !same(a->ca_file, b->ca_file) ||
+	    memcmp(a->group_key, b->group_key, sizeof(a->group_key)) != 0 ||
+	    a->n_peers != b->n_peers || a->gate_deadline_ms != b->gate_deadline_ms ||
+	    a->heartbeat_ms != b->heartbeat_ms)
+		return false;
+	for (size_t i = 0; i < a->n_peers; i++)
+		if (!same(a->peers[i].name, b->peers[i].name) ||
+		    !same(a->peers[i].address, b->peers[i].address))
+			return false;
+	return true;
+}
+
+static void say_what_needs_a_restart(const struct config *old, const struct config *next)
+{
+	if (!same(old->run_directory, next->run_directory))
+		log_warning("reload: run-directory needs a restart");
+	if (old->table_bytes != next->table_bytes)
+		log_warning("reload: table-size needs a restart (the peers refill the new table)");
+	if (!same(old->user, next->user))
+		log_warning("reload: user needs a restart");
+	if (!same(old->http, next->http))
+		log_warning("reload: http needs a restart");
+	if (old->has_service != next->has_service ||
+	    !same(old->service.interface, next->service.interface) ||
+	    old->service.n_addresses != next->service.n_addresses ||
+	    old->announce_s != next->announce_s)
+		log_warning("reload: service needs a restart");
+}
+
+void node_reload(struct node *node, struct config *config)
+{
+	char error[256], path[PATH_MAX];
+	struct workers_config wc;
+
+	say_what_needs_a_restart(node->config, config);
+	if (!same_repl(node->config, config)) {
+		struct repl *old = node->repl;
+
+		/* The listening address may be the same, so the old one has to go first. */
+		node->repl = NULL;
+		repl_free(old);
+		if (start_repl(node, config, error, sizeof(error)) < 0) {
+			log_error("reload: %s; the old configuration stays in force", error);
+			config_free(config);
+			if (start_repl(node, node->config, error, sizeof(error)) < 0) {
+				log_error("reload: cannot return to the old configuration: %s",
+				          error);
+				event_base_loopbreak(node->base);
+			}
+			return;
+		}
+	}
+	free(config->run_directory);
+	config->run_directory = node->config->run_directory;
+	node->config->run_directory = NULL;
+	config_free(node->config);
+	node->config = config;
+	log_open("tlsbatond", config->log_target, config->log_level);
+	wc = workers_config(config, path, sizeof(path));
+	workers_configure(node->workers, &wc);
+	log_notice("configuration reloaded from %s", config->path);
+}
+
+void node_stop(struct node *node, unsigned flush_ms)
+{
+	workers_free(node->workers);
+	node->workers = NULL;
+	repl_push(node->repl);
+	repl_flush(node->repl, flush_ms);
+}
+
+void node_free(struct node *node)
+{
+	if (!node)
+		return;
+	workers_free(node->workers);
+	http_free(node->http);
+	control_free(node->control);
+	roles_deinit(node);
+	repl_free(node->repl);
+	table_free(node->table);
+	if (node->tick)
+		event_free(node->tick);
+	if (node->sweep)
+		event_free(node->sweep);
+	config_free(node->config);
+	free(node);
+}

@@ -1,0 +1,53 @@
+/* The insides of a node, for node.c (what flows), roles.c (the service address) and status.c (what
+ * is shown). */
+#ifndef TLSBATON_DAEMON_PARTS_H
+#define TLSBATON_DAEMON_PARTS_H
+
+#include "daemon/control.h"
+#include "daemon/http.h"
+#include "daemon/node.h"
+#include "daemon/role.h"
+#include "daemon/switchover.h"
+#include "daemon/workers.h"
+#include "repl/repl.h"
+#include "table/table.h"
+
+struct node {
+	struct event_base *base;
+	struct config *config;
+	struct table *table;
+	struct workers *workers;
+	struct repl *repl;
+	struct control *control;
+	struct http *http;
+	struct event *tick;  /* once a second: clock, conflicts of role */
+	struct event *sweep; /* expiry, in slices */
+	int64_t started_ms;
+	int64_t clock_skew_ms;   /* wall clock less monotonic clock, when last looked */
+	unsigned n_waited_for;   /* peers that gates wait for */
+	uint64_t n_gate_no_peer; /* notices whose gate had no peer to wait for */
+
+	/* The service address (roles.c). */
+	struct vip_helper *helper; /* borrowed; NULL: this node has no service address */
+	struct switchover *switchover;
+	struct event *switchover_timer;
+	struct event *start_timer;       /* until the first role is decided */
+	struct control_request *request; /* whose command the switchover works on; NULL: nobody's */
+	struct role role;
+	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
+};
+
+/* roles.c */
+int roles_init(struct node *node) MUST_CHECK;
+void roles_deinit(struct node *node);
+void roles_start(struct node *node); /* once replication runs: finds out what this node is */
+void roles_peer_changed(struct node *node, size_t peer);
+void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload);
+void roles_command(struct node *node, struct control_request *request, const char *name,
+                   const json_t *args);
+void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
+
+int64_t node_monotonic_ms(void);
+int64_t node_wall_s(void);
+
+#endif

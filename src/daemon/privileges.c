@@ -1,0 +1,73 @@
+#include "daemon/privileges.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error, size_t error_size)
+{
+	struct stat st;
+
+	if (mkdir(path, 0755) == 0) {
+		if (geteuid() != 0 || chown(path, uid, gid) == 0)
+			return 0;
+		snprintf(error, error_size, "%s: cannot be given to user %u: %s", path, uid,
+		         strerror(errno));
+		return -errno;
+	}
+	if (errno != EEXIST || lstat(path, &st) < 0) {
+		snprintf(error, error_size, "%s: %s: make it, or set another run-directory", path,
+		         strerror(errno));
+		return -errno;
+	}
+	if (!S_ISDIR(st.st_mode) || (st.st_uid != uid && st.st_uid != 0) ||
+	    (st.st_mode & (S_IWGRP | S_IWOTH))) {
+		snprintf(error, error_size,
+		         "%s: must be a directory of user %u that nobody else may write to", path,
+		         uid);
+		return -EPERM;
+	}
+	/* systemd's RuntimeDirectory= is root's: the unit starts as root. */
+	if (st.st_uid == 0 && uid != 0 && (geteuid() != 0 || chown(path, uid, gid) < 0)) {
+		snprintf(error, error_size, "%s: belongs to root: chown it to user %u", path, uid);
+		return -EPERM;
+	}
+	return 0;
+}
+
+int privileges_harden(char *error, size_t error_size)
+{
+	static const struct rlimit none = {0, 0}, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+		snprintf(error, error_size, "cannot rule out core dumps: %s", strerror(errno));
+		return -errno;
+	}
+	/* Not fatal: the table says so when it cannot be locked. */
+	(void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
+	return 0;
+}
+
+int privileges_drop(uid_t uid, gid_t gid, char *error, size_t error_size)
+{
+	if (geteuid() != 0) {
+		if (geteuid() == uid)
+			return 0;
+		snprintf(
+		    error, error_size,
+		    "must be started as root or as the configured user (uid %u), not as uid %u",
+		    uid, geteuid());
+		return -EPERM;
+	}
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_change_id((int)uid, (int)gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) != 0) {
+		snprintf(error, error_size, "cannot become uid %u: %s", uid, strerror(errno));
+		return -EPERM;
+	}
+	/* A change of user sets the flag back (prctl(2), PR_SET_DUMPABLE). */
+	return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
+}

@@ -1,0 +1,335 @@
+/*
+ * What this node is for the service address: glue between the switchover's state machine, the
+ * privileged helper, the peers and the operator's commands.
+ *
+ * At its start a node goes on as what RUN/role says. Without a record (a first start, a reboot) it
+ * is a standby, unless it is configured `start-as = "active"`; but even then it waits until it
+ * knows that no peer is active (all have answered, or START_GRACE_MS have passed): the node that
+ * crashed and comes back must not take the address from the one that serves.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "daemon/parts.h"
+
+#define START_GRACE_MS 3000
+
+static size_t op_n_peers(void *arg)
+{
+	struct node *node = arg;
+
+	return node->repl ? repl_n_peers(node->repl) : 0;
+}
+
+static void op_peer(void *arg, size_t peer, struct repl_peer_status *out)
+{
+	struct node *node = arg;
+
+	memset(out, 0, sizeof(*out));
+	if (peer < op_n_peers(node))
+		repl_peer_status(node->repl, peer, out);
+}
+
+static int op_send(void *arg, size_t peer, const struct handover *message)
+{
+	struct node *node = arg;
+	uint8_t payload[REPL_CONTROL_MAX];
+	size_t n = handover_encode(message, payload);
+
+	return peer < op_n_peers(node) ? repl_control(node->repl, peer, payload, n) : -ENOTCONN;
+}
+
+static int op_vip(void *arg, enum vip_op op)
+{
+	struct node *node = arg;
+
+	return vip_helper_ask(node->helper, op);
+}
+
+static struct role op_role(void *arg)
+{
+	struct node *node = arg;
+
+	return node->role;
+}
+
+static void op_set_role(void *arg, struct role role)
+{
+	struct node *node = arg;
+	int r;
+
+	if (role.active != node->role.active)
+		log_notice("this node is %s for the service address (term %llu)",
+		           role.active ? "active" : "standby", (unsigned long long)role.term);
+	node->role = role;
+	r = role_save(node->config->run_directory, &role);
+	if (r < 0)
+		log_error("%s/role: %s: after a restart this node will not know its role",
+		          node->config->run_directory, strerror(-r));
+	if (node->repl)
+		repl_set_role(node->repl, role.active, role.term);
+}
+
+static uint64_t op_head(void *arg)
+{
+	struct node *node = arg;
+
+	return table_head(node->table);
+}
+
+static uint64_t op_acked(void *arg)
+{
+	struct node *node = arg;
+	unsigned waited_for;
+
+	return node->repl ? repl_acked(node->repl, &waited_for) : 0;
+}
+
+static void op_arm(void *arg, unsigned ms)
+{
+	struct node *node = arg;
+	struct timeval after = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+
+	if (ms)
+		event_add(node->switchover_timer, &after);
+	else
+		event_del(node->switchover_timer);
+}
+
+static void op_progress(void *arg, const char *text)
+{
+	struct node *node = arg;
+
+	if (node->request)
+		control_progress(node->request, text);
+}
+
+static void op_finish(void *arg, const char *error)
+{
+	struct node *node = arg;
+	struct control_request *request = node->request;
+
+	node->request = NULL;
+	snprintf(node->service_error, sizeof(node->service_error), "%s", error ? error : "");
+	if (request && error)
+		control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error", error));
+	else if (request)
+		control_answer(request, json_pack("{s:b, s:s, s:I}", "ok", 1, "role",
+		                                  node->role.active ? "active" : "standby", "term",
+		                                  (json_int_t)node->role.term));
+}
+
+static const struct switchover_ops switchover_ops = {
+    .n_peers = op_n_peers,
+    .peer = op_peer,
+    .send = op_send,
+    .vip = op_vip,
+    .role = op_role,
+    .set_role = op_set_role,
+    .head = op_head,
+    .acked = op_acked,
+    .arm = op_arm,
+    .progress = op_progress,
+    .finish = op_finish,
+};
+
+static void on_switchover_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	switchover_deadline(node->switchover);
+}
+
+/* ---- Start ---- */
+
+static bool all_peers_answered(struct node *node, bool *one_is_active)
+{
+	bool all = true;
+	struct repl_peer_status peer;
+
+	*one_is_active = false;
+	for (size_t i = 0; i < op_n_peers(node); i++) {
+		op_peer(node, i, &peer);
+		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
+			all = false;
+		else if (peer.active)
+			*one_is_active = true;
+	}
+	return all;
+}
+
+static void decide_start(struct node *node, bool grace_is_over)
+{
+	static const struct timeval again = {.tv_usec = 50000};
+	bool one_is_active, all = all_peers_answered(node, &one_is_active);
+
+	if (!all && !one_is_active && !grace_is_over)
+		return;
+	if (switchover_busy(node->switchover)) {
+		event_add(node->start_timer, &again);
+		return;
+	}
+	event_free(node->start_timer);
+	node->start_timer = NULL;
+	if (one_is_active)
+		log_notice("start-as is active, but a peer is: this node stands by");
+	else
+		switchover_promote(node->switchover);
+}
+
+static void on_start_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	decide_start(arg, true);
+}
+
+static void on_vip_done(void *arg, enum vip_op op, int result, const char *error)
+{
+	struct node *node = arg;
+
+	if (result == -EPIPE)
+		log_error("the helper that moves the service address has died: the address stays "
+		          "as it is; restart tlsbatond");
+	switchover_vip_done(node->switchover, op, result, error);
+}
+
+void roles_start(struct node *node)
+{
+	static const struct timeval grace = {.tv_sec = START_GRACE_MS / 1000};
+	struct role recorded;
+
+	if (!node->helper)
+		return;
+	if (role_load(node->config->run_directory, &recorded) == 0) {
+		node->role = recorded;
+		repl_set_role(node->repl, recorded.active, recorded.term);
+		if (recorded.active)
+			switchover_promote(node->switchover);
+		else
+			switchover_demote(node->switchover);
+		return;
+	}
+	switchover_demote(node->switchover);
+	if (!node->config->start_active)
+		return;
+	node->start_timer = event_new(node->base, -1, 0, on_start_timer, node);
+	if (node->start_timer)
+		event_add(node->start_timer, &grace);
+}
+
+int roles_init(struct node *node)
+{
+	int r;
+
+	if (!node->helper)
+		return 0;
+	node->switchover_timer = event_new(node->base, -1, 0, on_switchover_timer, node);
+	if (!node->switchover_timer)
+		return -ENOMEM;
+	r = switchover_new(&node->switchover, node->config->node, &switchover_ops, node);
+	if (r < 0)
+		return r;
+	return vip_helper_start(node->helper, node->base, on_vip_done, node);
+}
+
+void roles_deinit(struct node *node)
+{
+	if (node->start_timer)
+		event_free(node->start_timer);
+	if (node->switchover_timer)
+		event_free(node->switchover_timer);
+	switchover_free(node->switchover);
+}
+
+/* ---- What happens ---- */
+
+void roles_settle(struct node *node)
+{
+	struct repl_peer_status peer;
+	struct role theirs;
+
+	if (!node->switchover || switchover_busy(node->switchover))
+		return;
+	for (size_t i = 0; i < op_n_peers(node); i++) {
+		op_peer(node, i, &peer);
+		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
+			continue;
+		theirs = (struct role){.active = peer.active, .term = peer.term};
+		if (!role_yields(&node->role, node->config->node, &theirs, peer.name))
+			continue;
+		log_warning("%s is active too, by a later take-over (term %llu, ours is %llu): "
+		            "letting go of the address",
+		            peer.name, (unsigned long long)peer.term,
+		            (unsigned long long)node->role.term);
+		switchover_demote(node->switchover);
+		return;
+	}
+}
+
+void roles_peer_changed(struct node *node, size_t peer)
+{
+	if (!node->switchover)
+		return;
+	switchover_peer_changed(node->switchover, peer);
+	if (node->start_timer)
+		decide_start(node, false);
+	roles_settle(node);
+}
+
+void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload)
+{
+	struct handover message;
+
+	if (handover_decode(payload, n_payload, &message) < 0)
+		log_warning("peer %zu sent a hand-over message that this version does not know; "
+		            "upgrade the older node",
+		            peer);
+	else if (node->switchover)
+		switchover_message(node->switchover, peer, &message);
+}
+
+static void refuse(struct control_request *request, const char *error)
+{
+	control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error", error));
+}
+
+void roles_command(struct node *node, struct control_request *request, const char *name,
+                   const json_t *args)
+{
+	bool start = strcmp(name, "switchover") == 0;
+	json_int_t timeout_ms = json_integer_value(json_object_get(args, "timeout_ms"));
+
+	if (!start && strcmp(name, "promote") != 0 && strcmp(name, "demote") != 0) {
+		refuse(
+		    request,
+		    "unknown command; this tlsbatond knows status, switchover, promote and demote");
+		return;
+	}
+	if (!node->switchover) {
+		refuse(
+		    request,
+		    "this node has no service address: add a service section to its configuration");
+		return;
+	}
+	if (timeout_ms < 0 || timeout_ms > 3600000) {
+		refuse(request, "timeout_ms is out of range (0 to 3600000)");
+		return;
+	}
+	if (switchover_busy(node->switchover)) {
+		refuse(request, "another change of the service address is under way; try again "
+		                "when it is over");
+		return;
+	}
+	node->request = request;
+	if (start)
+		switchover_start(node->switchover, json_string_value(json_object_get(args, "to")),
+		                 json_is_true(json_object_get(args, "force")),
+		                 (unsigned)timeout_ms);
+	else if (strcmp(name, "promote") == 0)
+		switchover_promote(node->switchover);
+	else
+		switchover_demote(node->switchover);
+}

@@ -1,6 +1,7 @@
 /*
- * The configuration file of tlsbatond (libconfuse's syntax; man tlsbaton.conf). Parsing checks everything
- * that can be checked without touching the machine's state; every error names file, line and remedy.
+ * The configuration file of tlsbatond (libconfuse's syntax; man tlsbaton.conf). Parsing checks
+ * everything that can be checked without touching the machine's state; every error names file, line
+ * and remedy.
  */
 #ifndef TLSBATON_DAEMON_CONFIG_H
 #define TLSBATON_DAEMON_CONFIG_H
@@ -14,46 +15,57 @@
 #include "util/macro.h"
 #include "vip/vip.h"
 
+#define CONFIG_PATH_DEFAULT "/etc/tlsbaton/tlsbaton.conf"
+#define CONFIG_RUN_DIRECTORY_DEFAULT "/run/tlsbaton"
+
 struct config {
-	char *path;          /* of the file itself */
-	char *node;          /* default: the host's name */
-	char *group;         /* default "default" */
-	char *user;          /* whom the daemon runs as; default "tlsbaton" */
+	char *path;  /* of the file itself */
+	char *node;  /* default: the host's name */
+	char *group; /* default "default" */
+	char *user;  /* whom the daemon runs as; default "tlsbaton" */
 	uid_t uid;
 	gid_t gid;
-	char *run_directory; /* default /run/tlsbaton: table, worker.sock, control.sock, role */
+	char *run_directory;  /* default /run/tlsbaton: table, worker.sock, control.sock, role */
 	uint64_t table_bytes; /* "256M" */
-	uid_t *worker_uids;  /* worker-users = {"www-data"}; the default where that user exists */
+	uid_t *worker_uids;   /* worker-users = {"www-data"}; the default where that user exists */
 	size_t n_worker_uids;
-	gid_t *worker_gids;  /* worker-groups = {} */
+	gid_t *worker_gids; /* worker-groups = {} */
 	size_t n_worker_gids;
-	unsigned workers_max;   /* 1024 */
-	uint64_t ring_bytes;    /* "1M" */
+	unsigned workers_max;      /* 1024 */
+	uint64_t ring_bytes;       /* "1M" */
 	unsigned gate_deadline_ms; /* 20 */
 	unsigned heartbeat_ms;     /* 500 */
 	char *listen;              /* "[::]:7410" */
 	struct repl_peer_config peers[REPL_PEERS_MAX];
 	size_t n_peers;
-	char *key_file;            /* either this … */
+	char *key_file;                    /* either this … */
 	uint8_t group_key[REPL_KEY_BYTES]; /* read from key_file; wiped by config_free() */
 	char *certificate_file, *private_key_file, *ca_file; /* … or these */
-	bool has_service;          /* service "eth0" { … } given */
+	bool has_service;                                    /* service "eth0" { … } given */
 	struct vip_config service;
-	bool start_active;         /* start-as = active | standby (default): when no role is recorded */
-	unsigned announce_s;       /* 10 */
-	char *http;                /* "127.0.0.1:7411"; loopback only; "" none */
+	bool start_active;   /* start-as = active | standby (default): when no role is recorded */
+	unsigned announce_s; /* 10 */
+	char *http;          /* "127.0.0.1:7411"; loopback only; "" none */
 	enum log_target log_target;
 	enum log_level log_level;
 };
 
-/* Reads `path`. On failure `error` holds one line: "FILE:LINE: what is wrong; what to write instead".
- * Returns 0 or a negated errno (-EINVAL for bad contents). */
+/* Reads `path`. On failure `error` holds one line: "FILE:LINE: what is wrong; what to write
+ * instead". Returns 0 or a negated errno (-EINVAL for bad contents). */
 int config_load(struct config **out, const char *path, char *error, size_t error_size) MUST_CHECK;
 void config_free(struct config *config); /* wipes the group key; NULL is fine */
 
-/* Reads a key file: one line as `tlsbaton keygen` writes it, mode 0600 or 0400 or 0640, not a link to
- * elsewhere writable by others. */
-int config_read_key(const char *path, uint8_t key[REPL_KEY_BYTES], char *error, size_t error_size) MUST_CHECK;
+/* A key file is this, twice REPL_KEY_BYTES hexadecimal digits, and a newline. */
+#define CONFIG_KEY_PREFIX "tlsbaton-group-key-1:"
+
+/* Reads a key file: one line as `tlsbaton keygen` writes it, mode 0600, 0400, 0640 or 0440, owned
+ * by root, the caller or `owner`, and not in a directory (that of a link's target included) that
+ * everybody may write. */
+int config_read_key(const char *path, uid_t owner, uint8_t key[REPL_KEY_BYTES], char *error,
+                    size_t error_size) MUST_CHECK;
+
+/* The same for what stands in such a file: `n` bytes at `line`. Returns 0 or -EINVAL. */
+int config_parse_key(const char *line, size_t n, uint8_t key[REPL_KEY_BYTES]) MUST_CHECK;
 
 DEFINE_CLEANUP(struct config *, config_free)
 

@@ -1,0 +1,468 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "daemon/config.h"
+
+/* A directory with a key file, and whatever configuration a test writes there. */
+struct place {
+	char directory[32];
+	char file[64];
+	char key[64];
+};
+
+static const char key_line[] = "tlsbaton-group-key-1:"
+                               "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F\n";
+
+static void put(const char *path, const char *text, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static int set_up(void **state)
+{
+	static struct place place;
+
+	strcpy(place.directory, "/tmp/tb-config-XXXXXX");
+	assert_non_null(mkdtemp(place.directory));
+	snprintf(place.file, sizeof(place.file), "%s/t.conf", place.directory);
+	snprintf(place.key, sizeof(place.key), "%s/key", place.directory);
+	put(place.key, key_line, 0600);
+	*state = &place;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct place *place = *state;
+
+	unlink(place->file);
+	unlink(place->key);
+	return rmdir(place->directory);
+}
+
+/* Writes `text`, with every @ replaced by the key file's path, and loads it. */
+static int load(struct place *place, const char *text, struct config **config, char error[512])
+{
+	char written[8192];
+	size_t n = 0;
+
+	for (; *text; text++) {
+		if (*text == '@')
+			n += (size_t)snprintf(written + n, sizeof(written) - n, "%s", place->key);
+		else
+			written[n++] = *text;
+		assert_true(n < sizeof(written));
+	}
+	written[n] = '\0';
+	put(place->file, written, 0644);
+	return config_load(config, place->file, error, 512);
+}
+
+#define BASE "node = a\nuser = root\nkey-file = \"@\"\n" /* three lines */
+
+static void test_everything(void **state)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	char error[512];
+	int r = load(*state,
+	             "# a comment, which libconfuse alone would count twice\n"
+	             "node = \"a\" // another\n"
+	             "group = web /* and\n one more */\n"
+	             "user = root\n"
+	             "run-directory = /var/lib/x//y\n"
+	             "table-size = 2G\n"
+	             "worker-users = {root,\n # in a list\n daemon}\n"
+	             "worker-groups = {\"daemon\"}\n"
+	             "workers-max = 7\nring-size = 512K\ngate-deadline = 50\nheartbeat = 1000\n"
+	             "listen = \"[2001:db8::1]:1\"\n"
+	             "peer b { address = 10.78.0.2:7410 }\n"
+	             "peer c {\n address = \"[2001:db8::3]:7410\"\n}\n"
+	             "key-file = @\n"
+	             "service eth1 {\n addresses = {\"10.77.0.10/24\", 2001:db8::10/64}\n"
+	             " start-as = active\n interface-down = yes\n announce = 0\n}\n"
+	             "http = \"[::1]:80\"\nlog = syslog\nlog-level = debug",
+	             &c, error);
+
+	assert_string_equal(error, "");
+	assert_int_equal(r, 0);
+	assert_string_equal(c->path, ((struct place *)*state)->file);
+	assert_string_equal(c->node, "a");
+	assert_string_equal(c->group, "web");
+	assert_string_equal(c->user, "root");
+	assert_int_equal(c->uid, 0);
+	assert_string_equal(c->run_directory, "/var/lib/x//y");
+	assert_int_equal(c->table_bytes, 2ULL << 30);
+	assert_int_equal(c->n_worker_uids, 2);
+	assert_int_equal(c->worker_uids[1], 1);
+	assert_int_equal(c->n_worker_gids, 1);
+	assert_int_equal(c->worker_gids[0], 1);
+	assert_int_equal(c->workers_max, 7);
+	assert_int_equal(c->ring_bytes, 512 << 10);
+	assert_int_equal(c->gate_deadline_ms, 50);
+	assert_int_equal(c->heartbeat_ms, 1000);
+	assert_string_equal(c->listen, "[2001:db8::1]:1");
+	assert_int_equal(c->n_peers, 2);
+	assert_string_equal(c->peers[0].name, "b");
+	assert_string_equal(c->peers[1].address, "[2001:db8::3]:7410");
+	assert_int_equal(c->group_key[31], 0x1f);
+	assert_true(c->has_service);
+	assert_string_equal(c->service.interface, "eth1");
+	assert_int_equal(c->service.n_addresses, 2);
+	assert_string_equal(c->service.addresses[1], "2001:db8::10/64");
+	assert_true(c->service.interface_down);
+	assert_true(c->start_active);
+	assert_int_equal(c->announce_s, 0);
+	assert_string_equal(c->http, "[::1]:80");
+	assert_int_equal(c->log_target, LOG_TARGET_SYSLOG);
+	assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
+}
+
+static void test_defaults(void **state)
+{
+	_cleanup_(config_freep) struct config *c = NULL;
+	char error[512];
+
+	assert_int_equal(load(*state, BASE "worker-users = {}\n", &c, error), 0);
+	assert_string_equal(c->group, "default");
+	assert_string_equal(c->run_directory, "/run/tlsbaton");
+	assert_int_equal(c->table_bytes, 256 << 20);
+	assert_int_equal(c->n_worker_uids, 0);
+	assert_int_equal(c->workers_max, 1024);
+	assert_int_equal(c->ring_bytes, 1 << 20);
+	assert_int_equal(c->gate_deadline_ms, 20);
+	assert_int_equal(c->heartbeat_ms, 500);
+	assert_string_equal(c->listen, "[::]:7410");
+	assert_string_equal(c->http, "127.0.0.1:7411");
+	assert_false(c->has_service);
+	assert_int_equal(c->log_target, LOG_TARGET_STDERR);
+	assert_int_equal(c->log_level, LOG_LEVEL_NOTICE);
+}
+
+/* What each mistake gets: the line, and words that its message must hold. */
+static const struct mistake {
+	const char *text;
+	int line;
+	const char *what, *remedy;
+} mistakes[] = {
+    /* syntax */
+    {BASE "listen 10.0.0.1:1\n", 4, "missing equal sign after option 'listen'",
+     "write NAME = VALUE"},
+    {BASE "listen = \"10.0.0.1:1\n", 4, "has no end", "closing \" on the same line"},
+    {BASE "listen = 'x\ny'\n", 4, "has no end", "closing ' on the same line"},
+    {BASE "/* x\n\n", 4, "comment that starts here has no end", "*/"},
+    {BASE "peer b {\n address = 1.2.3.4:5\n", 4, "never closed", "write }"},
+    {BASE "\n}\n", 5, "closes nothing", "remove it"},
+    {BASE "peer { address = 1.2.3.4:5 }\n", 4, "missing title for section 'peer'",
+     "SECTION NAME {"},
+    {BASE "peer b = c\n", 4, "missing opening brace", "SECTION NAME {"},
+    {BASE "listen = {1.2.3.4:5}\n", 4, "unexpected token '{'", "NAME = VALUE"},
+    {BASE "listen += 1.2.3.4:5\n", 4, "append to non-list", "NAME = VALUE"},
+    {BASE "listen = \n\n", 5, "premature end of file", "value that is missing"},
+    {BASE "group = \"${HOME}\"\n", 4, "environment", "the value itself"},
+    {BASE "group = ${HOME}\n", 4, "environment", "the value itself"},
+    {BASE "group = a\001b\n", 4, "control character (0x01)", "remove it"},
+    {BASE "group = \"a\\nb\"\n", 4, "'a?b' is not a name", "letters, digits"},
+    {BASE "\"\" = x\n", 4, "cannot be understood", "tlsbaton.conf(5)"},
+    /* options */
+    {BASE "# hm\n# hm\nlisen = 1.2.3.4:5\n", 6, "lisen: is not an option", "did you mean listen?"},
+    {BASE "frobnicate = 1\n", 4, "frobnicate: is not an option", "tlsbaton.conf(5)"},
+    {BASE "peer b {\n\n adress = 1.2.3.4:5\n}\n", 6, "adress: is not an option",
+     "did you mean address?"},
+    {BASE "peer b { address = 1.2.3.4:5 }\n\"peer=b|address\" = 1.2.3.4:6\n", 5,
+     "does not belong here", "section"},
+    {BASE "group = x\n\ngroup = y\n", 6, "group: was set in line 4 already", "remove one"},
+    {BASE "worker-users = {root}\nworker-users = {root}\n", 5, "worker-users: was set in line 4",
+     "remove one"},
+    {BASE "worker-users = {root}\nworker-users = {}\n", 4, "worker-users: is set twice",
+     "one list"},
+    {BASE "worker-groups = {root}\nworker-groups = {}\n", 4, "worker-groups: is set twice",
+     "one list"},
+    /* values */
+    {BASE "group = \"a b\"\n", 4, "'a b' is not a name", "letters, digits"},
+    {BASE "group = \"\"\n", 4, "0 bytes", "1 to 63"},
+    {BASE "group = -x\n", 4, "starts with '-'", "letter or digit"},
+    {"user = nobody-at-all\n", 1, "no user 'nobody-at-all'", "create it"},
+    {BASE "run-directory = run\n", 4, "not a full path", "starts with /"},
+    {BASE "run-directory = "
+          "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+          "aaaa\n",
+     4, "bytes", "at most 90"},
+    {BASE "table-size = big\n", 4, "'big' is not a size", "from 1M to 1024G"},
+    {BASE "table-size = 256MB\n", 4, "'256MB' is not a size", "K, M or G"},
+    {BASE "table-size = 1023K\n", 4, "out of range", "from 1M"},
+    {BASE "table-size = 99999999999999999999G\n", 4, "not a size", "from 1M"},
+    {BASE "table-size = 18014398509481985K\n", 4, "out of range", "from 1M"},
+    {BASE "worker-users = {root,\n\n nobody-at-all}\n", 6, "no user 'nobody-at-all'", "create it"},
+    {BASE "worker-groups = {no-such-group}\n", 4, "no group 'no-such-group'", "create it"},
+    {BASE "workers-max = 0\n", 4, "out of range", "from 1 to 65536"},
+    {BASE "workers-max = ten\n", 4, "'ten' is not a number", "from 1 to 65536"},
+    {BASE "ring-size = 1K\n", 4, "out of range", "from 64K to 256M"},
+    {BASE "gate-deadline = 0\n", 4, "out of range", "10000 ms"},
+    {BASE "gate-deadline = 20ms\n", 4, "'20ms' is not a number", "in ms"},
+    {BASE "gate-deadline = -1\n", 4, "'-1' is not a number", "in ms"},
+    {BASE "heartbeat = 49\n", 4, "out of range", "from 50"},
+    {BASE "heartbeat = 4294967796\n", 4, "out of range", "from 50"},
+    {BASE "listen = 10.0.0.1\n", 4, "not an address and port", "192.0.2.7:7410"},
+    {BASE "listen = 10.0.0.1:0\n", 4, "no port", "192.0.2.7:7410"},
+    {BASE "listen = 10.0.0.1:65536\n", 4, "no port", "192.0.2.7:7410"},
+    {BASE "listen = 10.0.0.256:1\n", 4, "does not start with an IP address", "192.0.2.7:7410"},
+    {BASE "listen = 2001:db8::1:7410\n", 4, "does not start with an IP address",
+     "[2001:db8::7]:7410"},
+    {BASE "listen = \"[2001:db8::1]\"\n", 4, "not an address and port", "[2001:db8::7]:7410"},
+    {BASE "listen = \"[:\"\n", 4, "not an address and port", "[2001:db8::7]:7410"},
+    {BASE "http = 0.0.0.0:7411\n", 4, "not a loopback address", "127.0.0.1:PORT"},
+    {BASE "http = \"[::]:7411\"\n", 4, "not a loopback address", "[::1]:PORT"},
+    {BASE "log = file\n", 4, "'file' is not known", "stderr or syslog"},
+    {BASE "log-level = info\n", 4, "'info' is not known", "error, warning, notice or debug"},
+    /* peers */
+    {BASE "\npeer b {\n}\n", 5, "peer 'b' has no address", "write address"},
+    {BASE "peer b {\n address = b.example:7410\n}\n", 5, "does not start with an IP",
+     "192.0.2.7:7410"},
+    {BASE "peer \"b c\" {\n address = 1.2.3.4:5\n}\n", 4, "'b c' is not a name", "letters, digits"},
+    {BASE "peer b { address = 1.2.3.4:5 }\npeer b { address = 1.2.3.5:5 }\n", 5,
+     "duplicate title 'b'", "name of its own"},
+    {BASE "peer b { address = 1.2.3.4:5 }\npeer c {\n address = 1.2.3.4:5 }\n", 6,
+     "1.2.3.4:5 is the address of peer 'b' already", "that of 'c'"},
+    {"peer b { address = 1.2.3.4:5 }\npeer a {\n address = 1.2.3.4:6 }\n" BASE, 2,
+     "this node's own name", "the other node"},
+    {BASE "peer b {\n address = 1.2.3.4:5 }\nlisten = 1.2.3.4:5\n", 4, "this node listens on",
+     "peer's own"},
+    {BASE "peer b { address = 1.2.3.4:5\n address = 1.2.3.4:6 }\n", 5, "was set in line 4",
+     "remove one"},
+    /* service */
+    {BASE "service eth0 {\n start-as = active\n}\n", 4, "no address", "write addresses ="},
+    {BASE "service eth0 { addresses = {10.0.0.1} }\n", 4, "no prefix length", "write 10.0.0.1/24"},
+    {BASE "service eth0 { addresses = {\"::1\"} }\n", 4, "no prefix length", "write ::1/64"},
+    {BASE "service eth0 { addresses = {10.0.0.1/33} }\n", 4, "'33' is not a prefix length",
+     "1 to 32"},
+    {BASE "service eth0 { addresses = {10.0.0.1/24,\n10.0.0.1/16} }\n", 5, "given twice", "once"},
+    {BASE "service eth0 { addresses = {10.0.0/24} }\n", 4, "not an IP address", "10.77.0.10/24"},
+    {BASE "service eth0 { addresses = {10.0.0.1/24}\naddresses={} }\n", 4, "set twice", "one list"},
+    {BASE "service a-name-too-long-for-linux {\n addresses = {10.0.0.1/24}\n }\n", 4,
+     "interface name", "1 to 15"},
+    {BASE "service \"a/b\" { addresses = {10.0.0.1/24} }\n", 4, "not an interface name", "ip link"},
+    {BASE
+     "service eth0 { addresses = {10.0.0.1/24} }\nservice eth1 { addresses = {10.0.0.2/24} }\n",
+     5, "second service", "write one"},
+    {BASE "service eth0 {\n start-as = master }\n", 5, "'master' is not known",
+     "standby or active"},
+    {BASE "service eth0 {\n interface-down = perhaps }\n", 5, "neither true nor false",
+     "write true or false"},
+    {BASE "service eth0 {\n announce = 3601 }\n", 5, "out of range", "3600 s"},
+    /* who may join */
+    {"node = a\nuser = root\n\n\n", 4, "nothing says how nodes prove who they are", "key-file = "},
+    {BASE "certificate = /etc/passwd\n", 4, "certificate: cannot stand beside key-file",
+     "remove one"},
+    {"node = a\nuser = root\ncertificate = /c.pem\n", 3, "certificate: needs private-key, too",
+     "private-key ="},
+    {"node = a\nuser = root\nca = /c.pem\nprivate-key = /k.pem\n", 4,
+     "private-key: needs certificate, too", "certificate ="},
+    {"node = a\nuser = root\nca = /etc/passwd\nprivate-key = /none.pem\ncertificate = /etc/passwd",
+     4, "/none.pem cannot be read", "PEM"},
+    {"node = a\nuser = root\nca = /etc/passwd\nprivate-key = /etc/passwd\ncertificate = "
+     "/etc/passwd",
+     4, "has mode 0644", "chmod 0600 /etc/passwd"},
+    {"node = a\nuser = root\nca = /etc\nprivate-key = @\ncertificate = /etc/passwd", 3,
+     "not a regular file", "PEM"},
+    {"node = a\nuser = root\n\nkey-file = /none\n", 4, "/none: cannot be read", "tlsbaton keygen"},
+    {"node = a\nuser = root\n\nkey-file = /etc\n", 4, "not a regular file", "tlsbaton keygen"},
+    {"node = a\nuser = root\n\nkey-file = /etc/passwd\n", 4, "has mode 0644",
+     "chmod 0600 /etc/passwd"},
+};
+
+static void test_mistakes(void **state)
+{
+	struct place *place = *state;
+	char error[512], where[96];
+
+	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
+		const struct mistake *m = &mistakes[i];
+		struct config *c = NULL;
+		int r = load(place, m->text, &c, error);
+
+		snprintf(where, sizeof(where), "%s:%d: ", place->file, m->line);
+		if (r >= 0 || c || strncmp(error, where, strlen(where)) != 0 ||
+		    !strstr(error, m->what) || !strstr(error, m->remedy) || strchr(error, '\n') ||
+		    !strchr(error, ';'))
+			fail_msg("got %d \"%s\" for:\n%s", r, error, m->text);
+	}
+}
+
+static void test_too_many_peers(void **state)
+{
+	char text[4096] = BASE, error[512];
+	struct config *c = NULL;
+	size_t n = strlen(text);
+
+	for (int i = 0; i < REPL_PEERS_MAX + 1; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+		                      "peer p%d { address = 10.0.0.%d:1 }\n", i, i + 1);
+	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_non_null(strstr(error, ":19: address: there are more than 15 peers"));
+}
+
+static void test_too_many_of_the_rest(void **state)
+{
+	char text[8192], error[512];
+	struct config *c = NULL;
+	size_t n;
+
+	n = (size_t)snprintf(text, sizeof(text), BASE "service eth0 { addresses = {");
+	for (int i = 0; i < VIP_ADDRESSES_MAX + 1; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "10.0.0.%d/24,\n", i + 1);
+	assert_int_equal(load(*state, text, &c, error), -EINVAL); /* not closed */
+	snprintf(text + n, sizeof(text) - n, "}}");
+	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_non_null(strstr(error, ":20: addresses: there are more than 16"));
+
+	n = (size_t)snprintf(text, sizeof(text), BASE "worker-users = {root");
+	for (int i = 0; i < 64; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, ",\nroot");
+	snprintf(text + n, sizeof(text) - n, "}");
+	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_non_null(strstr(error, ":68: worker-users: there are too many"));
+
+	n = (size_t)snprintf(text, sizeof(text), "%s", "");
+	for (int i = 0; i < 40; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "peer p%d {}\n", i);
+	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_non_null(strstr(error, ":33: too many sections"));
+	n = (size_t)snprintf(text, sizeof(text), "a = ");
+	memset(text + n, '{', 20);
+	text[n + 20] = '\0';
+	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_non_null(strstr(error, ":1: too many open braces"));
+}
+
+static void test_not_a_file(void **state)
+{
+	struct place *place = *state;
+	char error[512];
+	struct config *c = NULL;
+	char *big;
+
+	assert_int_equal(config_load(&c, "/no/such.conf", error, sizeof(error)), -ENOENT);
+	assert_non_null(strstr(error, "/no/such.conf: cannot be read: No such file"));
+	assert_int_equal(config_load(&c, "/tmp", error, sizeof(error)), -EINVAL);
+	assert_non_null(strstr(error, "not a regular file"));
+	assert_int_equal(mkfifo(place->file, 0600), 0);
+	assert_int_equal(config_load(&c, place->file, error, sizeof(error)), -EINVAL);
+	unlink(place->file);
+	big = malloc(70001);
+	assert_non_null(big);
+	memset(big, '#', 70000);
+	big[70000] = '\0';
+	put(place->file, big, 0600);
+	free(big);
+	assert_int_equal(config_load(&c, place->file, error, sizeof(error)), -EINVAL);
+	assert_non_null(strstr(error, "longer than 65536 bytes"));
+	assert_null(c);
+	/* An error that does not fit is cut, not overrun. */
+	memset(error, 'x', sizeof(error));
+	assert_int_equal(config_load(&c, "/no/such.conf", error, 5), -ENOENT);
+	assert_string_equal(error, "/no/");
+	assert_int_equal(error[5], 'x');
+}
+
+static void test_key_files(void **state)
+{
+	struct place *place = *state;
+	uint8_t key[REPL_KEY_BYTES];
+	char error[512], bad[sizeof(key_line) + 2], directory[96], inside[128];
+	static const mode_t refused[] = {0644, 0604, 0660, 0602, 0700, 0610};
+	static const mode_t taken[] = {0600, 0400, 0640, 0440};
+
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		chmod(place->key, refused[i]);
+		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)),
+		                 -EINVAL);
+		assert_non_null(strstr(error, "chmod 0600"));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
+		chmod(place->key, taken[i]);
+		memset(key, 0xee, sizeof(key));
+		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), 0);
+		for (unsigned k = 0; k < REPL_KEY_BYTES; k++)
+			assert_int_equal(key[k], k);
+	}
+
+	snprintf(directory, sizeof(directory), "%s/open", place->directory);
+	snprintf(inside, sizeof(inside), "%s/key", directory);
+	assert_int_equal(mkdir(directory, 0700), 0);
+	put(inside, key_line, 0600);
+	assert_int_equal(chmod(directory, 0777), 0);
+	unlink(place->key);
+	assert_int_equal(symlink(inside, place->key), 0);
+	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+	assert_non_null(strstr(error, "chmod o-w"));
+	assert_int_equal(chmod(directory, 0755), 0);
+	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(inside, 12345, 0), 0);
+		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)),
+		                 -EINVAL);
+		assert_non_null(strstr(error, "chown root"));
+		assert_int_equal(config_read_key(place->key, 12345, key, error, sizeof(error)), 0);
+	}
+	unlink(inside);
+	rmdir(directory);
+	unlink(place->key);
+
+	put(place->key, "", 0600);
+	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+	assert_non_null(strstr(error, "does not hold one group key"));
+	snprintf(bad, sizeof(bad), "%s\n", key_line);
+	put(place->key, bad, 0600);
+	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+}
+
+static void test_key_lines(void **state)
+{
+	const size_t n = sizeof(key_line) - 1;
+	uint8_t key[REPL_KEY_BYTES];
+	char bad[sizeof(key_line)];
+
+	(void)state;
+	assert_int_equal(config_parse_key(key_line, n, key), 0);
+	assert_int_equal(config_parse_key(key_line, n - 1, key),
+	                 0); /* an editor that leaves out the newline */
+	memset(key, 0xee, sizeof(key));
+	for (size_t i = 0; i < n - 1; i++) {
+		assert_int_equal(config_parse_key(key_line, i, key), -EINVAL);
+		memcpy(bad, key_line, sizeof(bad));
+		bad[i] = 'g'; /* no hexadecimal digit; one place of the prefix has it by right */
+		if (key_line[i] != 'g')
+			assert_int_equal(config_parse_key(bad, n, key), -EINVAL);
+	}
+	for (size_t i = 0; i < sizeof(key); i++)
+		assert_int_equal(key[i], 0xee);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_everything, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_mistakes, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_too_many_peers, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_too_many_of_the_rest, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_not_a_file, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_key_files, set_up, tear_down),
+	    cmocka_unit_test(test_key_lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -31,7 +31,9 @@ static void http_reply(struct evhttp_request *request, int code, const char *rea
 	evhttp_add_header(headers, "Cache-Control", "no-store");
 	evhttp_add_header(headers, "X-Content-Type-Options", "nosniff");
 	evhttp_add_header(headers, "Connection", "close");
-	evhttp_send_reply(request, code, reason, body);
+	/* evhttp would send the body of an answer to HEAD. */
+	evhttp_send_reply(request, code, reason,
+	                  evhttp_request_get_command(request) == EVHTTP_REQ_HEAD ? NULL : body);
 }
 
 static void http_text(struct evhttp_request *request, int code, const char *reason,

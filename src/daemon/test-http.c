@@ -1,0 +1,289 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "daemon/http.h"
+#include "daemon/metrics.h"
+
+struct bench {
+	struct event_base *base;
+	struct http *http;
+	json_t *status;
+	uint16_t port;
+	char reply[65536];
+};
+
+static json_t *on_status(void *arg)
+{
+	return json_incref(((struct bench *)arg)->status);
+}
+
+/* A port that was free a moment ago: another process may take it, so several are tried. */
+static uint16_t free_port(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, n), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &n), 0);
+	close(fd);
+	return ntohs(address.sin_port);
+}
+
+static int set_up(void **state)
+{
+	static struct bench b;
+	char address[32], error[256];
+	int r = -EADDRINUSE;
+
+	signal(SIGPIPE, SIG_IGN);
+	memset(&b, 0, sizeof(b));
+	b.base = event_base_new();
+	b.status = json_load_file(FIXTURES "/status.json", 0, NULL);
+	assert_non_null(b.status);
+	for (int i = 0; i < 20 && r == -EADDRINUSE; i++) {
+		b.port = free_port();
+		snprintf(address, sizeof(address), "127.0.0.1:%u", b.port);
+		r = http_new(&b.http, b.base, address, on_status, &b, error, sizeof(error));
+	}
+	assert_int_equal(r, 0);
+	*state = &b;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct bench *b = *state;
+
+	http_free(b->http);
+	json_decref(b->status);
+	event_base_free(b->base);
+	return 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Sends `request` and reads until the server closes: the reply, or "" where it said nothing. */
+static const char *ask(struct bench *b, const char *request, size_t n_request)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	                              .sin_port = htons(b->port)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int64_t give_up = now_ms() + 5000;
+	size_t n = 0, sent = 0;
+	bool open = true;
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	while (open && now_ms() < give_up) {
+		ssize_t got =
+		    send(fd, request + sent, n_request - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		sent += got > 0 ? (size_t)got : 0;
+		event_base_loop(b->base, EVLOOP_NONBLOCK);
+		got = recv(fd, b->reply + n, sizeof(b->reply) - 1 - n, MSG_DONTWAIT);
+		if (got > 0)
+			n += (size_t)got;
+		open = got > 0 || (got < 0 && errno == EAGAIN);
+		if (got < 0)
+			poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 1);
+	}
+	close(fd);
+	assert_false(open);
+	b->reply[n] = '\0';
+	return b->reply;
+}
+
+static const char *get(struct bench *b, const char *path)
+{
+	char request[256];
+
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+	return ask(b, request, strlen(request));
+}
+
+#define ASSERT_HOLDS(text, part)                                                                   \
+	do {                                                                                       \
+		if (!strstr(text, part))                                                           \
+			fail_msg("no \"%s\" in:\n%s", part, text);                                 \
+	} while (0)
+
+static void test_status(void **state)
+{
+	struct bench *b = *state;
+	const char *reply = get(b, "/status");
+	json_t *status;
+
+	ASSERT_HOLDS(reply, "HTTP/1.1 200 OK\r\n");
+	ASSERT_HOLDS(reply, "Content-Type: application/json\r\n");
+	status = json_loads(strstr(reply, "\r\n\r\n") + 4, 0, NULL);
+	assert_true(json_equal(status, b->status));
+	json_decref(status);
+	ASSERT_HOLDS(get(b, "/status?pretty"), "200 OK");
+}
+
+static void test_metrics(void **state)
+{
+	struct bench *b = *state;
+	const char *reply = get(b, "/metrics");
+
+	ASSERT_HOLDS(reply, "HTTP/1.1 200 OK\r\n");
+	ASSERT_HOLDS(reply, "Content-Type: text/plain; version=0.0.4");
+	ASSERT_HOLDS(reply, "\ntlsbaton_info{version=\"0.1.0\",node=\"a\",group=\"web\"} 1\n");
+	ASSERT_HOLDS(reply,
+	             "\n# TYPE tlsbaton_table_sessions gauge\ntlsbaton_table_sessions 123456\n");
+	ASSERT_HOLDS(
+	    reply,
+	    "\n# TYPE tlsbaton_lookup_hits_total counter\ntlsbaton_lookup_hits_total 5000000\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_service_held 1\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_expected_resumption_ratio 0.99998\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_gate_wait_seconds{quantile=\"0.99\"} 0.002048\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_state{peer=\"b\",state=\"in-sync\"} 1\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_state{peer=\"c\",state=\"in-sync\"} 0\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_state{peer=\"c\",state=\"refused\"} 1\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_lag_seconds{peer=\"b\"} 0.001\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_clock_offset_seconds{peer=\"b\"} -0.015\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_held_ratio{peer=\"c\"} 0\n");
+}
+
+/* Each line is a comment or name[{labels}] number, and each name was introduced by its TYPE just before. */
+static void test_metrics_are_well_formed(void **state)
+{
+	struct bench *b = *state;
+	char *save = NULL, type_of[128] = "", *body;
+
+	get(b, "/metrics");
+	body = strstr(b->reply, "\r\n\r\n") + 4;
+	assert_int_equal(body[strlen(body) - 1], '\n');
+	for (char *line = strtok_r(body, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		size_t n = strspn(line, "abcdefghijklmnopqrstuvwxyz_");
+		char *end;
+
+		if (sscanf(line, "# TYPE %127s", type_of) == 1 || strncmp(line, "# HELP ", 7) == 0)
+			continue;
+		assert_int_equal(n, strlen(type_of));
+		assert_memory_equal(line, type_of, n);
+		strtod(strrchr(line, ' ') + 1, &end);
+		assert_int_equal(*end, '\0');
+	}
+}
+
+static void test_metrics_of_a_hostile_status(void **state)
+{
+	struct evbuffer *out = evbuffer_new();
+	json_t *status = json_loads(
+	    "{\"node\": \"a\\\"b\\\\c\\nd\", \"table\": [], \"uptime_s\": \"12\","
+	    " \"workers\": {\"puts\": null, \"gate_wait_us\": {}},"
+	    " \"service\": null, \"expected_resumption\": null,"
+	    " \"peers\": [{\"name\": 1, \"sent\": 1}, 7, {\"name\": \"x}\", \"state\": 3}]}",
+	    0, NULL);
+	char *text;
+
+	(void)state;
+	assert_non_null(status);
+	assert_int_equal(metrics_write(out, status), 0);
+	evbuffer_add(out, "", 1);
+	text = (char *)evbuffer_pullup(out, -1);
+	ASSERT_HOLDS(text, "{version=\"\",node=\"a\\\"b\\\\c\\nd\",group=\"\"} 1\n");
+	ASSERT_HOLDS(text, "tlsbaton_peer_sent_total{peer=\"\"} 1\n");
+	ASSERT_HOLDS(text, "tlsbaton_peer_state{peer=\"x}\",state=\"in-sync\"} 0\n");
+	ASSERT_HOLDS(text, "tlsbaton_gate_wait_seconds{quantile=\"0.5\"} NaN\n");
+	assert_null(strstr(text, "uptime"));
+	assert_null(strstr(text, "tlsbaton_notices_total"));
+	assert_null(strstr(text, "expected_resumption"));
+	json_decref(status);
+	status = json_null();
+	assert_int_equal(metrics_write(out, status), 0);
+	evbuffer_free(out);
+}
+
+static void test_refusals(void **state)
+{
+	static const char post[] =
+	    "POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi";
+	static const char head[] = "HEAD /status HTTP/1.1\r\nHost: x\r\n\r\n";
+	static const char big[] =
+	    "POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n";
+	struct bench *b = *state;
+	static char headers[20000];
+	const char *reply;
+
+	ASSERT_HOLDS(get(b, "/"), "404 Not Found");
+	ASSERT_HOLDS(get(b, "/status/"), "404 Not Found");
+	ASSERT_HOLDS(get(b, "/%2e%2e/etc/passwd"), "404 Not Found");
+	ASSERT_HOLDS(ask(b, post, sizeof(post) - 1), "405 Method Not Allowed");
+	ASSERT_HOLDS(b->reply, "Allow: GET, HEAD\r\n");
+	reply = ask(b, head, sizeof(head) - 1);
+	ASSERT_HOLDS(reply, "200 OK");
+	assert_string_equal(strstr(reply, "\r\n\r\n") + 4, "");
+	ASSERT_HOLDS(ask(b, big, sizeof(big) - 1), "413");
+	strcpy(headers, "GET /status HTTP/1.1\r\nX: ");
+	memset(headers + strlen(headers), 'x', 15000);
+	assert_null(strstr(ask(b, headers, strlen(headers)), "200 OK"));
+	assert_null(strstr(ask(b, "\x16\x03\x01\x02\x00\r\n\r\n", 9), "200 OK"));
+	assert_null(strstr(ask(b, "FROB / HTTP/1.1\r\n\r\n", 19), "200 OK"));
+}
+
+static void test_no_memory_for_a_status(void **state)
+{
+	struct bench *b = *state;
+	json_t *status = b->status;
+
+	b->status = NULL;
+	ASSERT_HOLDS(get(b, "/status"), "503 Service Unavailable");
+	ASSERT_HOLDS(get(b, "/metrics"), "503 Service Unavailable");
+	b->status = status;
+}
+
+static void test_where_it_listens(void **state)
+{
+	struct bench *b = *state;
+	struct http *second = NULL;
+	char error[256], taken[32];
+
+	assert_int_equal(
+	    http_new(&second, b->base, "0.0.0.0:7411", on_status, b, error, sizeof(error)),
+	    -EINVAL);
+	assert_non_null(strstr(error, "not a loopback address"));
+	assert_int_equal(http_new(&second, b->base, "nonsense", on_status, b, error, sizeof(error)),
+	                 -EINVAL);
+	snprintf(taken, sizeof(taken), "127.0.0.1:%u", b->port);
+	assert_int_equal(http_new(&second, b->base, taken, on_status, b, error, sizeof(error)),
+	                 -EADDRINUSE);
+	assert_non_null(strstr(error, "Address already in use; set another address"));
+	assert_null(second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_status, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_metrics, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_metrics_are_well_formed, set_up, tear_down),
+	    cmocka_unit_test(test_metrics_of_a_hostile_status),
+	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_no_memory_for_a_status, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_where_it_listens, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

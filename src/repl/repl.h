@@ -26,7 +26,7 @@ struct repl_peer_config {
 	const char *address; /* "192.0.2.7:7410" or "[2001:db8::7]:7410" */
 };
 
-/* All strings are borrowed until repl_new() or repl_configure() returns. */
+/* All strings are borrowed until repl_new() returns. */
 struct repl_config {
 	const char *node;
 	const char *group;
@@ -88,13 +88,14 @@ struct repl_ops {
 
 struct repl;
 
-/* Listens and starts dialling. `table` is borrowed and must outlive it. `error` (of `error_size`) says in
- * words what failed. Returns 0 or a negated errno. */
+/* Listens and starts dialling; SIGPIPE is ignored in the process from then on. `table` is borrowed and must
+ * outlive it. `error` (of `error_size`) says in words what failed. Returns 0 or a negated errno. */
 int repl_new(struct repl **out, struct event_base *base, const struct repl_config *config,
              struct table *table, const struct repl_ops *ops, void *arg, char *error,
              size_t error_size) MUST_CHECK;
 
-/* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop. */
+/* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so not to be
+ * called from one of its callbacks. */
 void repl_flush(struct repl *repl, unsigned flush_ms);
 void repl_free(struct repl *repl);
 
@@ -109,7 +110,8 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
  * that grows with every take-over in the group. Sent in hello and whenever it changes. */
 void repl_set_role(struct repl *repl, bool active, uint64_t term);
 
-/* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE. */
+/* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE, -ENOBUFS (eight
+ * long ones wait already: the peer does not read). */
 int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t n_payload) MUST_CHECK;
 
 size_t repl_n_peers(const struct repl *repl);

@@ -1,0 +1,244 @@
+/*
+ * Frames and their payloads. The shapes table is the one place that says how short and long a
+ * payload of each type may be; everything that reads a length from the network goes through
+ * wire_decode_header() first.
+ */
+#include "wire/message.h"
+
+#include <errno.h>
+
+#define WIRE_IDENTITY_BYTES (WIRE_MAGIC_BYTES + 2)
+/* Magic, version, two names of one byte, dialect, epoch, head, wall, heartbeat, term, active, no
+ * fingerprint. */
+#define WIRE_HELLO_MIN (WIRE_IDENTITY_BYTES + 2 + 2 + 4 + 8 + 8 + 8 + 4 + 8 + 1 + 1)
+
+static const struct {
+	uint32_t least, most;
+} wire_shapes[] = {
+    /* A hello of another version may be shorter than ours: only what tells the version must be
+       there. */
+    [WIRE_HELLO] = {WIRE_IDENTITY_BYTES, WIRE_HELLO_MAX},
+    [WIRE_HELLO_ANSWER] = {WIRE_IDENTITY_BYTES, WIRE_HELLO_MAX},
+    [WIRE_REFUSE] = {WIRE_IDENTITY_BYTES + 2, WIRE_IDENTITY_BYTES + 2 + WIRE_REASON_MAX},
+    [WIRE_RECORDS] = {8 + WIRE_RECORD_BYTES + 1, WIRE_FRAME_MAX - WIRE_HEADER_BYTES},
+    [WIRE_MARK] = {8, 8},
+    [WIRE_START] = {8, 8},
+    [WIRE_ACK] = {24, 24},
+    [WIRE_PING] = {8, 8},
+    [WIRE_PONG] = {8, 8},
+    [WIRE_ROLE] = {9, 9},
+    [WIRE_CONTROL] = {1, WIRE_CONTROL_MAX},
+};
+
+_Static_assert(WIRE_HELLO_MIN + 2 * (WIRE_NAME_MAX - 1) + 16 +
+                       WIRE_FINGERPRINTS_MAX * WIRE_FINGERPRINT_BYTES <=
+                   WIRE_HELLO_MAX,
+               "the longest hello fits");
+_Static_assert(WIRE_RECORDS_BYTES + WIRE_RECORD_BYTES + TABLE_ID_MAX + TABLE_DER_MAX <=
+                   WIRE_FRAME_MAX,
+               "the longest record fits in a frame");
+
+int wire_decode_header(const uint8_t *bytes, size_t n_bytes, struct wire_header *out)
+{
+	struct wire_reader reader = wire_reader(bytes, n_bytes);
+	uint32_t n_payload = wire_get_u32(&reader);
+	uint8_t type = wire_get_u8(&reader);
+
+	if (reader.failed)
+		return WIRE_MORE;
+	if (type == 0 || type >= ARRAY_SIZE(wire_shapes) || n_payload < wire_shapes[type].least ||
+	    n_payload > wire_shapes[type].most)
+		return -EPROTO;
+	out->type = (enum wire_type)type;
+	out->n_payload = n_payload;
+	return 0;
+}
+
+bool wire_name_valid(const char *name, size_t n)
+{
+	if (n < 1 || n > WIRE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
+		      (name[i] >= '0' && name[i] <= '9') || name[i] == '.' || name[i] == '_' ||
+		      name[i] == '-'))
+			return false;
+	return true;
+}
+
+static bool wire_get_name(struct wire_reader *reader, char name[WIRE_NAME_MAX + 1])
+{
+	size_t n = wire_get_u8(reader);
+	const uint8_t *bytes = wire_get(reader, n);
+
+	if (!bytes || !wire_name_valid((const char *)bytes, n))
+		return false;
+	memcpy(name, bytes, n);
+	name[n] = '\0';
+	return true;
+}
+
+/* What every version's hellos and refusals begin with. */
+static bool wire_get_identity(struct wire_reader *reader, uint16_t *version)
+{
+	const uint8_t *magic = wire_get(reader, WIRE_MAGIC_BYTES);
+
+	*version = wire_get_u16(reader);
+	return !reader->failed && memcmp(magic, WIRE_MAGIC, WIRE_MAGIC_BYTES) == 0;
+}
+
+static bool wire_get_bool(struct wire_reader *reader, bool *out)
+{
+	uint8_t value = wire_get_u8(reader);
+
+	*out = value == 1;
+	return value <= 1;
+}
+
+static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
+                                 struct wire_hello *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_hello hello = {0};
+	const uint8_t *fingerprints;
+
+	if (!wire_get_identity(&reader, &hello.version))
+		return -EPROTO;
+	if (hello.version != WIRE_VERSION) {
+		out->version = hello.version;
+		return WIRE_OTHER_VERSION;
+	}
+	if (!wire_get_name(&reader, hello.node) || !wire_get_name(&reader, hello.group))
+		return -EPROTO;
+	hello.dialect = wire_get_u32(&reader);
+	hello.epoch = wire_get_u64(&reader);
+	hello.head = wire_get_u64(&reader);
+	hello.wall_ms = (int64_t)wire_get_u64(&reader);
+	hello.heartbeat_ms = wire_get_u32(&reader);
+	hello.term = wire_get_u64(&reader);
+	if (!wire_get_bool(&reader, &hello.active) || hello.wall_ms < 0)
+		return -EPROTO;
+	hello.n_fingerprints = wire_get_u8(&reader);
+	if (hello.n_fingerprints > WIRE_FINGERPRINTS_MAX)
+		return -EPROTO;
+	fingerprints = wire_get(&reader, (size_t)hello.n_fingerprints * WIRE_FINGERPRINT_BYTES);
+	if (fingerprints)
+		memcpy(hello.fingerprints, fingerprints,
+		       (size_t)hello.n_fingerprints * WIRE_FINGERPRINT_BYTES);
+	if (answer) {
+		hello.resume_epoch = wire_get_u64(&reader);
+		hello.resume_position = wire_get_u64(&reader);
+	}
+	if (reader.failed || wire_left(&reader) > 0)
+		return -EPROTO;
+	*out = hello;
+	return 0;
+}
+
+int wire_decode_hello(const uint8_t *payload, size_t n, struct wire_hello *out)
+{
+	return wire_decode_any_hello(payload, n, false, out);
+}
+
+int wire_decode_hello_answer(const uint8_t *payload, size_t n, struct wire_hello *out)
+{
+	return wire_decode_any_hello(payload, n, true, out);
+}
+
+int wire_decode_refuse(const uint8_t *payload, size_t n, struct wire_refuse *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_refuse refuse = {0};
+	const uint8_t *reason;
+	uint8_t n_reason;
+
+	if (!wire_get_identity(&reader, &refuse.version))
+		return -EPROTO;
+	refuse.code = (enum wire_refusal)wire_get_u8(&reader);
+	n_reason = wire_get_u8(&reader);
+	reason = wire_get(&reader, n_reason);
+	if (reader.failed || wire_left(&reader) > 0 || n_reason > WIRE_REASON_MAX)
+		return -EPROTO;
+	/* It is shown to people: nothing that a terminal would act on. */
+	for (size_t i = 0; i < n_reason; i++)
+		refuse.reason[i] = reason[i] >= 0x20 && reason[i] < 0x7f ? (char)reason[i] : '?';
+	*out = refuse;
+	return 0;
+}
+
+static bool wire_get_record(struct wire_reader *reader, struct table_record *out)
+{
+	size_t n_id = wire_get_u8(reader);
+	size_t n_der = wire_get_u16(reader);
+	uint64_t expires_s = wire_get_u64(reader);
+	const uint8_t *id = wire_get(reader, n_id);
+	const uint8_t *der = wire_get(reader, n_der);
+
+	if (reader->failed || n_id < 1 || n_id > TABLE_ID_MAX || n_der > TABLE_DER_MAX ||
+	    expires_s > INT64_MAX)
+		return false;
+	out->id = id;
+	out->n_id = n_id;
+	out->der = n_der > 0 ? der : NULL;
+	out->n_der = n_der;
+	out->expires_s = (int64_t)expires_s;
+	out->flags = n_der > 0 ? 0 : TABLE_TOMBSTONE;
+	return true;
+}
+
+int wire_decode_records(const uint8_t *payload, size_t n, struct wire_records *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_records records = {.end = wire_get_u64(&reader)};
+	struct table_record record;
+
+	if (reader.failed || wire_left(&reader) == 0)
+		return -EPROTO;
+	records.rest = reader;
+	for (; wire_left(&reader) > 0; records.n_records++)
+		if (!wire_get_record(&reader, &record))
+			return -EPROTO;
+	*out = records;
+	return 0;
+}
+
+bool wire_records_next(struct wire_records *records, struct table_record *out)
+{
+	return wire_left(&records->rest) > 0 && wire_get_record(&records->rest, out);
+}
+
+int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_ack ack;
+
+	ack.position = wire_get_u64(&reader);
+	ack.n_records = wire_get_u64(&reader);
+	ack.n_live = wire_get_u64(&reader);
+	if (reader.failed || wire_left(&reader) > 0)
+		return -EPROTO;
+	*out = ack;
+	return 0;
+}
+
+int wire_decode_role(const uint8_t *payload, size_t n, struct wire_role *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_role role = {.term = wire_get_u64(&reader)};
+
+	if (!wire_get_bool(&reader, &role.active) || reader.failed || wire_left(&reader) > 0)
+		return -EPROTO;
+	*out = role;
+	return 0;
+}
+
+int wire_decode_number(const uint8_t *payload, size_t n, uint64_t *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	uint64_t number = wire_get_u64(&reader);
+
+	if (reader.failed || wire_left(&reader) > 0)
+		return -EPROTO;
+	*out = number;
+	return 0;
+}

@@ -1,0 +1,34 @@
+/*
+ * TLS between daemons: 1.3 only, both sides proved, by a group key or by certificates; see tls.c
+ * for why nothing else can succeed.
+ */
+#ifndef TLSBATON_REPL_TLS_H
+#define TLSBATON_REPL_TLS_H
+
+#include <stdbool.h>
+#include <openssl/ssl.h>
+
+#include "repl/repl.h"
+
+struct tls;
+
+/* Copies what it needs from `config`. `error` says in words what failed. Returns 0, -EINVAL,
+ * -ENOMEM. */
+int tls_new(struct tls **out, const struct repl_config *config, char *error,
+            size_t error_size) MUST_CHECK;
+void tls_free(struct tls *tls); /* wipes the group key; NULL is fine */
+
+/* A connection's TLS state on the non-blocking socket `fd` (borrowed), or NULL (no memory). */
+SSL *tls_dial(struct tls *tls, int fd) MUST_CHECK;
+SSL *tls_accept(struct tls *tls, int fd) MUST_CHECK;
+
+/* After the handshake: whether the other side proved what this configuration asks for. */
+bool tls_proved(const struct tls *tls, SSL *ssl) MUST_CHECK;
+
+/* Whether the other side may call itself `node`: with certificates, theirs must say so. */
+bool tls_may_be(const struct tls *tls, SSL *ssl, const char *node) MUST_CHECK;
+
+/* Takes OpenSSL's pending errors off this thread's queue and puts the last into words. */
+void tls_take_error(char *text, size_t text_size);
+
+#endif

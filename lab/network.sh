@@ -46,15 +46,19 @@ network_up()
 	add_port client eth0
 	add_port a svc0
 	add_port b svc0
-	ip -n "$(namespace client)" address add "$CLIENT_ADDRESS/$SERVICE_PREFIX" dev eth0
+	ip -n "$(namespace client)" address add 10.77.0.2/24 dev eth0
 	ip -n "$(namespace client)" link set eth0 up
 	ip -n "$(namespace a)" link add ntf0 type veth peer name ntf0 netns "$(namespace b)"
 	for node in a b; do
 		# Silent before the address is there: nobody is active until told so.
 		set_arp "$node" off
-		ip -n "$(namespace "$node")" address add "$SERVICE_ADDRESS/$SERVICE_PREFIX" dev svc0
+		ip -n "$(namespace "$node")" address add "$SERVICE_ADDRESS/24" dev svc0
 		ip -n "$(namespace "$node")" link set svc0 up
 		ip -n "$(namespace "$node")" link set ntf0 up
+	done
+	for node in a b; do
+		# Addresses belong to the machine, not to an interface: ntf0 must not answer for svc0's.
+		in_node "$node" sysctl -qw net.ipv4.conf.ntf0.arp_ignore=1 net.ipv4.conf.ntf0.arp_announce=2
 	done
 	ip -n "$(namespace a)" address add 10.78.0.1/24 dev ntf0
 	ip -n "$(namespace b)" address add 10.78.0.2/24 dev ntf0

@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# What the tests in the lab share. A test sources this, then uses lab/lab like anybody would.
+#
+# The tests have a lab of their own name, so that one that a person has up is left alone. Without root or
+# namespaces a test is skipped (exit status 77). Whatever happens, the lab is taken down at the end.
+set -euo pipefail
+
+export LAB_NAME=${LAB_NAME:-tlsbaton-test}
+export LAB_BUILD=${LAB_BUILD:-${MESON_BUILD_ROOT:-}}
+[ -n "$LAB_BUILD" ] || unset LAB_BUILD
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=lab/lib.sh
+. "$tests/../../lab/lib.sh"
+# shellcheck source=lab/daemon.sh
+. "$tests/../../lab/daemon.sh"
+# shellcheck source=lab/clients.sh
+. "$tests/../../lab/clients.sh"
+
+if [ "$(id -u)" != 0 ]; then
+	echo "skipped: network namespaces need root"
+	exit 77
+fi
+if ! unshare --net true 2>/dev/null; then
+	echo "skipped: this system lets us make no network namespaces"
+	exit 77
+fi
+
+lab()
+{
+	"$LAB_ROOT/lab/lab" "$@"
+}
+
+finish()
+{
+	local status=$?
+	trap - EXIT
+	if [ "$status" != 0 ] && [ "$status" != 77 ]; then
+		echo "--- the test failed with status $status; the lab's logs:"
+		show_logs 2>&1
+	fi
+	lab down
+	exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM HUP
+
+# Left over from a test that was killed.
+lab down
+
+step()
+{
+	printf -- '--- %s\n' "$*"
+}
+
+fail()
+{
+	printf 'FAILED: %s\n' "$*"
+	exit 1
+}
+
+# expect WHAT ACTUAL EXPECTED
+expect()
+{
+	[ "$2" = "$3" ] || fail "$1: $2, expected: $3"
+	printf 'ok: %s: %s\n' "$1" "$2"
+}
+
+# expect_at_least WHAT ACTUAL MINIMUM
+expect_at_least()
+{
+	[ "$2" -ge "$3" ] || fail "$1: $2, expected at least: $3"
+	printf 'ok: %s: %s\n' "$1" "$2"
+}
+
+# expect_round FIGURE=N…: what the crowd's last round must have been.
+expect_round()
+{
+	local figure
+	printf 'round: %s\n' "$crowd"
+	for figure in "$@"; do
+		expect "${figure%=*}" "$(crowd_figure "${figure%=*}")" "${figure#*=}"
+	done
+}
+
+# expect_log FILE PATTERN N: how many lines of a log match.
+expect_log()
+{
+	local n
+	n=$(grep -cE -- "$2" "$LAB_STATE/$1" || true)
+	expect "lines of $1 that match '$2'" "$n" "$3"
+}
+
+# log_has FILE PATTERN
+log_has()
+{
+	grep -qE -- "$2" "$LAB_STATE/$1"
+}
+
+# status_is NODE FILTER: whether jq finds this true in the node's status.
+status_is()
+{
+	daemon_status "$1" "$2"
+}
+
+# figure NODE FILTER: one figure of the node's status.
+figure()
+{
+	baton "$1" status --json | jq -r "$2"
+}

@@ -24,14 +24,16 @@ struct vip_config {
 	const char *interface;
 	const char *addresses[VIP_ADDRESSES_MAX]; /* "10.77.0.10/24", "2001:db8::10/64" */
 	size_t n_addresses;
-	bool interface_down; /* paper mode: letting go takes the interface down, taking brings it up */
+	bool
+	    interface_down; /* paper mode: letting go takes the interface down, taking brings it up */
 };
 
 struct vip;
 
 /* Checks the configuration against the machine (interface exists, addresses parse and are given once).
  * `error` says in words what is wrong and what to change. Changes nothing. */
-int vip_new(struct vip **out, const struct vip_config *config, char *error, size_t error_size) MUST_CHECK;
+int vip_new(struct vip **out, const struct vip_config *config, char *error,
+            size_t error_size) MUST_CHECK;
 void vip_free(struct vip *vip); /* leaves the network as it is */
 
 /* Makes sure that the addresses stand on the interface and that this node answers for them, then announces
@@ -47,5 +49,7 @@ int vip_announce(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
 
 /* Whether this node answers for the addresses, read from the system (not remembered): 0 or 1, or a negated errno. */
 int vip_held(struct vip *vip) MUST_CHECK;
+
+DEFINE_CLEANUP(struct vip *, vip_free)
 
 #endif

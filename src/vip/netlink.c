@@ -1,0 +1,305 @@
+/*
+ * rtnetlink, as far as the service address needs it.
+ *
+ * arp_ignore is read and written here rather than in /proc/sys: RTM_SETLINK carries it (IFLA_AF_SPEC,
+ * AF_INET, IFLA_INET_CONF) together with the interface's flags. So silencing an interface is one request;
+ * it needs CAP_NET_ADMIN and nothing else, no writable /proc/sys (systemd's ProtectKernelTunables= may
+ * stay on), and names with dots or slashes need no care. `sysctl net.ipv4.conf.IF.arp_ignore` shows the
+ * same number.
+ *
+ * A dump gets a socket of its own: one that was interrupted (addresses changed meanwhile) leaves the rest
+ * of its messages behind, and they must not be taken for the answer to the next request.
+ */
+#include "vip/netlink.h"
+
+#include <errno.h>
+#include <linux/if_arp.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/ip.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+
+/* An interface with many virtual functions or queues is described in more than a page. */
+#define NETLINK_BUFFER 32768
+/* A dump that changes keep interrupting is given up after this many tries. */
+#define NETLINK_TRIES 16
+#define NETLINK_TIMEOUT_S 10
+
+int netlink_open(struct mnl_socket **out)
+{
+	const struct timeval timeout = {.tv_sec = NETLINK_TIMEOUT_S};
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	int r;
+
+	if (!nl)
+		return -errno;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) <
+	        0) {
+		r = -errno;
+		mnl_socket_close(nl);
+		return r;
+	}
+	*out = nl;
+	return 0;
+}
+
+void netlink_close(struct mnl_socket *nl)
+{
+	if (nl)
+		mnl_socket_close(nl);
+}
+
+/* Sends `request` and hands the messages of its answer to `fn` (NULL: only its acknowledgement counts). */
+static int netlink_talk(struct mnl_socket *nl, struct nlmsghdr *request, mnl_cb_t fn, void *arg)
+{
+	static unsigned sequence;
+	char buffer[NETLINK_BUFFER];
+	ssize_t n;
+	int r;
+
+	request->nlmsg_seq = ++sequence;
+	if (mnl_socket_sendto(nl, request, request->nlmsg_len) < 0)
+		return -errno;
+	do {
+		n = mnl_socket_recvfrom(nl, buffer, sizeof(buffer));
+		if (n < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		r = mnl_cb_run(buffer, (size_t)n, request->nlmsg_seq, mnl_socket_get_portid(nl), fn,
+		               arg);
+		if (r == MNL_CB_ERROR)
+			return -errno;
+	} while (r > MNL_CB_STOP);
+	return 0;
+}
+
+/* Puts the attributes of a message (or nest) into a table; those beyond `max` are left out. */
+struct netlink_table {
+	const struct nlattr **at;
+	unsigned max;
+};
+
+static int netlink_table_put(const struct nlattr *attr, void *arg)
+{
+	const struct netlink_table *table = arg;
+
+	if (mnl_attr_get_type(attr) <= table->max)
+		table->at[mnl_attr_get_type(attr)] = attr;
+	return MNL_CB_OK;
+}
+
+/* The kernel's IPv4 settings of an interface: an array of u32, the setting N at N - 1. */
+static void netlink_read_devconf(const struct nlattr *af_spec, struct netlink_iface *out)
+{
+	const struct nlattr *inet, *conf;
+	const uint32_t *values;
+	size_t n;
+
+	mnl_attr_for_each_nested(inet, af_spec)
+	{
+		if (mnl_attr_get_type(inet) != AF_INET)
+			continue;
+		mnl_attr_for_each_nested(conf, inet)
+		{
+			if (mnl_attr_get_type(conf) != IFLA_INET_CONF)
+				continue;
+			values = mnl_attr_get_payload(conf);
+			n = mnl_attr_get_payload_len(conf) / sizeof(*values);
+			if (n >= IPV4_DEVCONF_ARP_IGNORE)
+				out->arp_ignore = values[IPV4_DEVCONF_ARP_IGNORE - 1];
+			if (n >= IPV4_DEVCONF_ARP_ANNOUNCE)
+				out->arp_announce = values[IPV4_DEVCONF_ARP_ANNOUNCE - 1];
+		}
+	}
+}
+
+static int netlink_read_iface(const struct nlmsghdr *message, void *arg)
+{
+	const struct nlattr *at[IFLA_MAX + 1] = {0};
+	struct netlink_table table = {.at = at, .max = IFLA_MAX};
+	const struct ifinfomsg *info = mnl_nlmsg_get_payload(message);
+	struct netlink_iface *out = arg;
+
+	if (mnl_attr_parse(message, sizeof(*info), netlink_table_put, &table) < 0)
+		return MNL_CB_ERROR;
+	*out = (struct netlink_iface){
+	    .index = info->ifi_index,
+	    .flags = info->ifi_flags,
+	};
+	if (at[IFLA_IFNAME])
+		strncpy(out->name, mnl_attr_get_str(at[IFLA_IFNAME]), sizeof(out->name) - 1);
+	if (at[IFLA_LINK] && !at[IFLA_LINK_NETNSID])
+		out->parent = (int)mnl_attr_get_u32(at[IFLA_LINK]);
+	if (info->ifi_type == ARPHRD_ETHER && at[IFLA_ADDRESS] &&
+	    mnl_attr_get_payload_len(at[IFLA_ADDRESS]) == sizeof(out->mac)) {
+		out->is_ethernet = true;
+		memcpy(out->mac, mnl_attr_get_payload(at[IFLA_ADDRESS]), sizeof(out->mac));
+	}
+	if (at[IFLA_AF_SPEC])
+		netlink_read_devconf(at[IFLA_AF_SPEC], out);
+	return MNL_CB_OK;
+}
+
+int netlink_iface_get(struct mnl_socket *nl, const char *name, int index, struct netlink_iface *out)
+{
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct netlink_iface found = {0};
+	struct ifinfomsg *info;
+	int r;
+
+	if (name && strlen(name) >= IF_NAMESIZE)
+		return -ENODEV;
+	request->nlmsg_type = RTM_GETLINK;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+	info->ifi_family = AF_UNSPEC;
+	if (name)
+		mnl_attr_put_strz(request, IFLA_IFNAME, name);
+	else
+		info->ifi_index = index;
+	mnl_attr_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	r = netlink_talk(nl, request, netlink_read_iface, &found);
+	if (r < 0)
+		return r;
+	if (!found.index)
+		return -ENODEV;
+	*out = found;
+	return 0;
+}
+
+int netlink_iface_set(struct mnl_socket *nl, int index, unsigned flags, unsigned mask,
+                      uint32_t arp_ignore)
+{
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	struct nlattr *af_spec, *inet, *conf;
+	struct ifinfomsg *info;
+
+	request->nlmsg_type = RTM_SETLINK;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+	info->ifi_family = AF_UNSPEC;
+	info->ifi_index = index;
+	info->ifi_flags = flags & mask;
+	info->ifi_change = mask;
+	af_spec = mnl_attr_nest_start(request, IFLA_AF_SPEC);
+	inet = mnl_attr_nest_start(request, AF_INET);
+	conf = mnl_attr_nest_start(request, IFLA_INET_CONF);
+	mnl_attr_put_u32(request, IPV4_DEVCONF_ARP_IGNORE, arp_ignore);
+	mnl_attr_nest_end(request, conf);
+	mnl_attr_nest_end(request, inet);
+	mnl_attr_nest_end(request, af_spec);
+	return netlink_talk(nl, request, NULL, NULL);
+}
+
+struct netlink_list {
+	struct netlink_address *at;
+	size_t n, room;
+};
+
+static int netlink_read_address(const struct nlmsghdr *message, void *arg)
+{
+	const struct nlattr *at[IFA_MAX + 1] = {0}, *bytes;
+	struct netlink_table table = {.at = at, .max = IFA_MAX};
+	const struct ifaddrmsg *info = mnl_nlmsg_get_payload(message);
+	size_t n = info->ifa_family == AF_INET ? 4 : 16;
+	struct netlink_list *list = arg;
+	struct netlink_address *address;
+	void *more;
+
+	if (info->ifa_family != AF_INET && info->ifa_family != AF_INET6)
+		return MNL_CB_OK;
+	if (mnl_attr_parse(message, sizeof(*info), netlink_table_put, &table) < 0)
+		return MNL_CB_ERROR;
+	bytes = at[IFA_LOCAL] ? at[IFA_LOCAL] : at[IFA_ADDRESS];
+	if (!bytes || mnl_attr_get_payload_len(bytes) < n)
+		return MNL_CB_OK;
+	if (list->n == list->room) {
+		more = reallocarray(list->at, list->room * 2 + 16, sizeof(*list->at));
+		if (!more)
+			return MNL_CB_ERROR;
+		list->at = more;
+		list->room = list->room * 2 + 16;
+	}
+	address = &list->at[list->n++];
+	*address = (struct netlink_address){
+	    .family = info->ifa_family,
+	    .prefix = info->ifa_prefixlen,
+	    .flags = at[IFA_FLAGS] ? mnl_attr_get_u32(at[IFA_FLAGS]) : info->ifa_flags,
+	    .index = (int)info->ifa_index,
+	};
+	memcpy(address->bytes, mnl_attr_get_payload(bytes), n);
+	return MNL_CB_OK;
+}
+
+static int netlink_addresses_try(struct netlink_list *list)
+{
+	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
+	char buffer[256];
+	struct nlmsghdr *request;
+	struct ifaddrmsg *info;
+	int r;
+
+	r = netlink_open(&nl);
+	if (r < 0)
+		return r;
+	request = mnl_nlmsg_put_header(buffer);
+	request->nlmsg_type = RTM_GETADDR;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+	info->ifa_family = AF_UNSPEC;
+	return netlink_talk(nl, request, netlink_read_address, list);
+}
+
+int netlink_addresses(struct netlink_address **out, size_t *n_out)
+{
+	struct netlink_list list = {0};
+	int r = -EINTR;
+
+	for (int i = 0; i < NETLINK_TRIES && r == -EINTR; i++) {
+		list.n = 0;
+		r = netlink_addresses_try(&list);
+	}
+	if (r < 0) {
+		free(list.at);
+		return r;
+	}
+	*out = list.at;
+	*n_out = list.n;
+	return 0;
+}
+
+static int netlink_address_change(struct mnl_socket *nl, const struct netlink_address *address,
+                                  unsigned type, unsigned flags)
+{
+	char buffer[256];
+	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
+	size_t n = address->family == AF_INET ? 4 : 16;
+	struct ifaddrmsg *info;
+
+	request->nlmsg_type = (uint16_t)type;
+	request->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+	info->ifa_family = (uint8_t)address->family;
+	info->ifa_prefixlen = address->prefix;
+	info->ifa_index = (unsigned)address->index;
+	mnl_attr_put(request, IFA_LOCAL, n, address->bytes);
+	mnl_attr_put(request, IFA_ADDRESS, n, address->bytes);
+	if (address->family == AF_INET6 && type == RTM_NEWADDR)
+		mnl_attr_put_u32(request, IFA_FLAGS, IFA_F_NODAD);
+	return netlink_talk(nl, request, NULL, NULL);
+}
+
+int netlink_address_add(struct mnl_socket *nl, const struct netlink_address *address)
+{
+	return netlink_address_change(nl, address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+}
+
+int netlink_address_remove(struct mnl_socket *nl, const struct netlink_address *address)
+{
+	return netlink_address_change(nl, address, RTM_DELADDR, 0);
+}

@@ -199,7 +199,7 @@ int test_net_neighbour(const char *ip)
 int test_net_resolve(const char *ip)
 {
 	test_net_run(NET_CLIENT,
-	             "ip neighbour flush to %s; ping -q -c 1 -W 1 %s >/dev/null || :", ip, ip);
+	             "ip neighbour flush to %s; ping -q -c 1 -w 5 %s >/dev/null || :", ip, ip);
 	return test_net_neighbour(ip);
 }
 

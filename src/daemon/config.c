@@ -219,7 +219,9 @@ static int config_defaults(struct config *c, const char *path)
 	return 0;
 }
 
-int config_load(struct config **out, const char *path, char *error, size_t error_size)
+/* `whole`: with all that config_check() looks at. */
+static int config_read(struct config **out, const char *path, bool whole, char *error,
+                       size_t error_size)
 {
 	_cleanup_(config_freep) struct config *config = calloc(1, sizeof(*config));
 	struct config_parse p = {.config = config, .errors = {path, error, error_size}};
@@ -233,7 +235,7 @@ int config_load(struct config **out, const char *path, char *error, size_t error
 		goto fail;
 	parse_current = &p;
 	r = parse_file(&p);
-	if (r == 0)
+	if (r == 0 && whole)
 		r = config_check(&p);
 	if (p.cfg)
 		cfg_free(p.cfg);
@@ -248,6 +250,23 @@ fail:
 	/* What had no words of its own, such as a lack of memory. */
 	config_fail(&p.errors, 0, "%s", strerror(-r));
 	return r;
+}
+
+int config_load(struct config **out, const char *path, char *error, size_t error_size)
+{
+	return config_read(out, path, true, error, error_size);
+}
+
+int config_run_directory(char **out, const char *path, char *error, size_t error_size)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int r = config_read(&config, path, false, error, error_size);
+
+	if (r < 0)
+		return r;
+	*out = config->run_directory;
+	config->run_directory = NULL;
+	return 0;
 }
 
 /* Strings that are ours although the struct that holds them says const. */

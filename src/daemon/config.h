@@ -53,6 +53,18 @@ struct config {
 /* Reads `path`. On failure `error` holds one line: "FILE:LINE: what is wrong; what to write
  * instead". Returns 0 or a negated errno (-EINVAL for bad contents). */
 int config_load(struct config **out, const char *path, char *error, size_t error_size) MUST_CHECK;
+/*
+ * What is allowed but probably not meant, looked up on this machine: an interface that does not exist, no
+ * peer, nobody who may connect … Calls `warn` with "FILE: what is odd; what to do" for each. Returns how
+ * many there were.
+ */
+unsigned config_warnings(const struct config *config, void (*warn)(void *arg, const char *text),
+                         void *arg);
+
+/* Only where the file says that the daemon keeps its sockets, the caller's to free: for a command that has
+ * to find the daemon, and needs neither its key nor its users. Fails as config_load(). */
+int config_run_directory(char **out, const char *path, char *error, size_t error_size) MUST_CHECK;
+
 void config_free(struct config *config); /* wipes the group key; NULL is fine */
 
 /* A key file is this, twice REPL_KEY_BYTES hexadecimal digits, and a newline. */

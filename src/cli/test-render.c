@@ -1,0 +1,96 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "cli/cli.h"
+
+static char *render(const json_t *status)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	assert_non_null(out);
+	cli_render_status(out, status);
+	fclose(out);
+	return text;
+}
+
+static void test_whole_status(void **state)
+{
+	json_auto_t *status = json_load_file(FIXTURES "/status.json", 0, NULL);
+	_cleanup_(freep) char *text = render(status);
+	char expected[8192];
+	FILE *file = fopen(FIXTURES "/status.txt", "re");
+	size_t n;
+
+	(void)state;
+	assert_non_null(file);
+	n = fread(expected, 1, sizeof(expected) - 1, file);
+	fclose(file);
+	expected[n] = '\0';
+	assert_string_equal(text, expected);
+}
+
+/* What a daemon of another version, or a liar, might say: rendered somehow, and nothing reaches the terminal. */
+static void test_hostile_status(void **state)
+{
+	static const char *const statuses[] = {
+	    "null",
+	    "[]",
+	    "{}",
+	    "{\"service\":[],\"table\":3,\"workers\":\"x\",\"peers\":{},\"replication\":null}",
+	    "{\"node\":7,\"uptime_s\":-5,\"term\":-1,\"service\":{\"addresses\":[1,null]},"
+	    "\"peers\":[1,null,{}],\"expected_resumption\":-7e300}",
+	    "{\"uptime_s\":9223372036854775807,\"term\":9223372036854775807,"
+	    "\"table\":{\"live\":9223372036854775807,\"evicted\":1,\"bytes_wanted\":"
+	    "9223372036854775807},"
+	    "\"workers\":{\"hits\":9223372036854775807,\"misses\":9223372036854775807},"
+	    "\"peers\":[{\"share\":7e300,\"lag_records\":9223372036854775807,"
+	    "\"clock_offset_ms\":-9223372036854775807}],\"expected_resumption\":7e300}",
+	    "{\"node\":\"\\u001b[2J\\u009b\\n\",\"peers\":[{\"name\":\"\\u001b]0;x\\u0007\","
+	    "\"error\":\"\\u001b[31m\\r\\nRole none\"}]}",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		json_auto_t *status = json_loads(statuses[i], JSON_DECODE_ANY, NULL);
+		_cleanup_(freep) char *text = NULL;
+
+		assert_non_null(status);
+		text = render(status);
+		for (const char *c = text; *c; c++)
+			assert_true(*c == '\n' || (*c >= 0x20 && *c < 0x7f));
+		assert_null(strstr(text, "\nRole none"));
+	}
+}
+
+static void test_shares_round_down(void **state)
+{
+	static const struct {
+		double share;
+		const char *words;
+	} shares[] = {{1, "100 % of"},  {0.999999, "99.99 % of"}, {0.5, "50.00 % of"},
+	              {0, "0.00 % of"}, {2, "100 % of"},          {0.00001, "0.00 % of"}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(shares); i++) {
+		json_auto_t *status = json_pack("{s:f}", "expected_resumption", shares[i].share);
+		_cleanup_(freep) char *text = render(status);
+
+		assert_non_null(strstr(text, shares[i].words));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_whole_status),
+	    cmocka_unit_test(test_hostile_status),
+	    cmocka_unit_test(test_shares_round_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

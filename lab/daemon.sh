@@ -78,6 +78,15 @@ daemon_pid()
 	cat "$LAB_STATE/$1/tlsbatond.pid"
 }
 
+# daemon_stop NODE TERM|KILL
+daemon_stop()
+{
+	local pid
+	pid=$(daemon_pid "$1")
+	kill "-$2" "$pid"
+	wait_for "tlsbatond on $1 ends" is_gone "$pid"
+}
+
 # daemon_status NODE FILTER: what jq makes of the node's status.
 daemon_status()
 {

@@ -1,8 +1,8 @@
 /*
  * lab-clients: many TLS clients that come, go and come back, for the demo and the tests.
  *
- * Round 1: every client does a full handshake and fetches a file. For each line on standard input there
- * is one more round, in which all come back and offer the session that they keep. With --load, round 1
+ * Round 1: every client does a full handshake and fetches a file. For each line on standard input (but
+ * "end") there is one more round, in which all come back and offer the session that they keep. With --load, round 1
  * goes on with new clients until that line (or --clients), and only clients that have received a byte of
  * an answer come back: those are who the gate promised that their session is safe.
  *
@@ -125,7 +125,7 @@ static bool read_line(void)
 {
 	char line[64];
 
-	return fgets(line, sizeof(line), stdin) != NULL;
+	return fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "end\n") != 0;
 }
 
 /* Runs one round. For the load it returns at the next line on standard input, which is then consumed. */

@@ -121,6 +121,15 @@ node_pids()
 	ip netns pids "$(namespace "$1")" 2>/dev/null || true
 }
 
+# A zombie is gone, too: nobody may be there to wait for it.
+is_gone()
+{
+	case $(ps -o stat= -p "$1") in
+	'' | Z*) return 0 ;;
+	*) return 1 ;;
+	esac
+}
+
 has_no_pids()
 {
 	[ -z "$(node_pids "$1")" ]

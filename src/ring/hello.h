@@ -1,0 +1,35 @@
+/*
+ * What the daemon says to a worker that connected: one message on a SOCK_SEQPACKET socket, with two
+ * descriptors beside it (SCM_RIGHTS) if, and only if, the status is HELLO_WELCOME:
+ *   1. the ring (ring.h), readable and writable, sealed;  2. the session table, read-only.
+ * The worker says nothing: the daemon knows it by its credentials. After that the socket carries single
+ * bytes, each a wake-up: from the worker for a daemon that sleeps, from the daemon for a worker that
+ * polls its gates. (An eventfd would do for the latter, but the worker could make it a blocking one and
+ * hold the daemon with it.) The socket's end says that the other side is gone.
+ */
+#ifndef TLSBATON_RING_HELLO_H
+#define TLSBATON_RING_HELLO_H
+
+#include <stdint.h>
+
+#define HELLO_MAGIC 0x74626174 /* "tbat" */
+#define HELLO_VERSION 1        /* of this message, the ring and the table together */
+#define HELLO_N_FDS 2
+
+enum hello_status {
+	HELLO_WELCOME,
+	HELLO_NOT_ALLOWED, /* neither user nor group is in the daemon's configuration */
+	HELLO_TOO_MANY,    /* as many workers as the daemon's configuration allows are connected */
+};
+
+struct hello {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t size; /* sizeof(struct hello) */
+	uint32_t status;
+	uint32_t gate_deadline_ms;
+	uint64_t ring_bytes; /* of the ring's data */
+};
+_Static_assert(sizeof(struct hello) == 24, "no padding: all bytes of it are sent");
+
+#endif

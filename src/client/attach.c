@@ -1,0 +1,216 @@
+/*
+ * OpenSSL's session callbacks, for servers that leave sessions to OpenSSL.
+ *
+ * Which context's callbacks run is decided when an SSL is made: an SNI callback may give it another
+ * SSL_CTX, the session callbacks stay the first one's. OpenSSL does not tell which that was, so a hook at
+ * the making of each SSL notes it (`index_origin`).
+ *
+ * Lifetimes. A TLS 1.3 resumption makes new sessions, and OpenSSL starts their lifetime afresh: a client
+ * that keeps coming would never do a full handshake again. So the expiry of the session that was resumed
+ * is noted at the SSL, and what is made from it expires then, too, in the record and inside the DER.
+ *
+ * Removals. OpenSSL calls remove_cb for sessions that security wants gone and for all whose connection
+ * merely ended uncleanly, without a difference. A switchover ends many that way. So these are counted, and
+ * never replicated; a server that means it calls tlsbaton_session_remove().
+ */
+#include "client/handle.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+
+#define DER_ON_STACK 1024
+
+_Static_assert(sizeof(void *) >= sizeof(uint64_t), "notice numbers are kept in ex_data pointers");
+
+struct attached {
+	struct tlsbaton *baton;
+	int (*next_new)(SSL *ssl, SSL_SESSION *session);
+	SSL_SESSION *(*next_get)(SSL *ssl, const unsigned char *id, int n_id, int *copy);
+	void (*next_remove)(SSL_CTX *ctx, SSL_SESSION *session);
+};
+
+static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+static int index_attached = -1; /* of SSL_CTX: struct attached, owned */
+static int index_origin = -1;   /* of SSL: the struct attached of the context it was made from */
+static int index_notice = -1;   /* of SSL: number of its last notice */
+static int index_expiry = -1;   /* of SSL: when the session that it resumed expires */
+
+static void attached_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
+                          void *argp)
+{
+	(void)parent;
+	(void)ad;
+	(void)idx;
+	(void)argl;
+	(void)argp;
+	free(ptr);
+}
+
+static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(parent);
+	struct attached *attached = ctx ? SSL_CTX_get_ex_data(ctx, index_attached) : NULL;
+
+	(void)ptr;
+	(void)argl;
+	(void)argp;
+	/* Without memory for it this connection's sessions are not shared. */
+	if (attached)
+		(void)CRYPTO_set_ex_data(ad, idx, attached);
+}
+
+static void make_indexes(void)
+{
+	index_attached = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, attached_free);
+	index_notice = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	index_expiry = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	index_origin = SSL_get_ex_new_index(0, NULL, note_origin, NULL, NULL);
+}
+
+/* ---- New sessions ---- */
+
+static bool is_stateless(const SSL *ssl)
+{
+	return SSL_version(ssl) == TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET);
+}
+
+/* Out: when the session expires, at most when the one that it came from does. */
+static int64_t clamp_lifetime(const SSL *ssl, SSL_SESSION *session)
+{
+	int64_t start = SSL_SESSION_get_time(session);
+	int64_t expires = start + SSL_SESSION_get_timeout(session);
+	int64_t limit = (int64_t)(intptr_t)SSL_get_ex_data(ssl, index_expiry);
+
+	if (limit == 0 || limit >= expires || !SSL_session_reused(ssl))
+		return expires;
+	SSL_SESSION_set_timeout(session, limit > start ? (long)(limit - start) : 0);
+	return limit;
+}
+
+static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
+{
+	const int64_t expires_s = clamp_lifetime(ssl, session);
+	unsigned char on_stack[DER_ON_STACK], *der = on_stack, *end;
+	unsigned n_id;
+	const unsigned char *id = SSL_SESSION_get_id(session, &n_id);
+	int n_der = i2d_SSL_SESSION(session, NULL);
+	uint64_t notice;
+
+	/* Longer than any record may be: this session stays with this process. */
+	if (n_der <= 0 || n_der > TLSBATON_DER_MAX || n_id == 0) {
+		ring_count(attached->baton->page, RING_LOST);
+		return;
+	}
+	if (n_der > DER_ON_STACK)
+		der = OPENSSL_malloc((size_t)n_der);
+	if (!der) {
+		ring_count(attached->baton->page, RING_LOST);
+		return;
+	}
+	end = der;
+	n_der = i2d_SSL_SESSION(session, &end);
+	if (n_der > 0 && tlsbaton_session_put(attached->baton, id, n_id, der, (size_t)n_der,
+	                                      expires_s, &notice) == 0)
+		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
+	OPENSSL_cleanse(der, (size_t)(end - der));
+	if (der != on_stack)
+		OPENSSL_free(der);
+}
+
+static int on_new(SSL *ssl, SSL_SESSION *session)
+{
+	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+	int kept = 0;
+
+	if (!attached)
+		return 0;
+	if (attached->next_new)
+		kept = attached->next_new(ssl, session);
+	if (is_stateless(ssl))
+		ring_count(attached->baton->page, RING_STATELESS);
+	else
+		put_session(attached, ssl, session);
+	return kept;
+}
+
+/* ---- Lookups ---- */
+
+static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const unsigned char *id,
+                                int n_id)
+{
+	unsigned char der[TLSBATON_DER_MAX];
+	const unsigned char *end = der;
+	SSL_SESSION *session;
+	int64_t expires_s;
+	size_t n_der;
+
+	if (n_id < 0 || tlsbaton_session_get(attached->baton, id, (size_t)n_id, der, sizeof(der),
+	                                     &n_der, &expires_s) != 0)
+		return NULL;
+	/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
+	session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
+	OPENSSL_cleanse(der, n_der);
+	if (session)
+		(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
+	return session;
+}
+
+static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *copy)
+{
+	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+	SSL_SESSION *session;
+
+	if (!attached)
+		return NULL;
+	session = get_session(attached, ssl, id, n_id);
+	if (session) {
+		*copy = 0;
+		return session;
+	}
+	return attached->next_get ? attached->next_get(ssl, id, n_id, copy) : NULL;
+}
+
+static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
+{
+	const struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
+
+	if (!attached)
+		return;
+	if (attached->next_remove)
+		attached->next_remove(ctx, session);
+	ring_count(attached->baton->page, RING_REMOVALS_IGNORED);
+}
+
+/* ---- Attaching ---- */
+
+int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
+{
+	struct attached *attached;
+
+	if (!CRYPTO_THREAD_run_once(&once, make_indexes) || index_attached < 0 ||
+	    index_origin < 0 || index_notice < 0 || index_expiry < 0)
+		return -ENOMEM;
+	if (SSL_CTX_get_ex_data(ctx, index_attached))
+		return -EBUSY;
+	attached = calloc(1, sizeof(*attached));
+	if (!attached)
+		return -ENOMEM;
+	attached->baton = baton;
+	attached->next_new = SSL_CTX_sess_get_new_cb(ctx);
+	attached->next_get = SSL_CTX_sess_get_get_cb(ctx);
+	attached->next_remove = SSL_CTX_sess_get_remove_cb(ctx);
+	if (!SSL_CTX_set_ex_data(ctx, index_attached, attached)) {
+		free(attached);
+		return -ENOMEM;
+	}
+	SSL_CTX_sess_set_new_cb(ctx, on_new);
+	SSL_CTX_sess_set_get_cb(ctx, on_get);
+	SSL_CTX_sess_set_remove_cb(ctx, on_remove);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+	return 0;
+}
+
+uint64_t tlsbaton_ssl_notice(const SSL *ssl)
+{
+	return index_notice < 0 ? 0 : (uint64_t)(uintptr_t)SSL_get_ex_data(ssl, index_notice);
+}

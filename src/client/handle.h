@@ -1,0 +1,137 @@
+/*
+ * Inside a handle. tlsbaton.c has the calls on sessions, link.c the connection to the daemon, gate.c the
+ * gate, fork.c what happens at fork(2), attach.c the callbacks for OpenSSL.
+ */
+#ifndef TLSBATON_CLIENT_HANDLE_H
+#define TLSBATON_CLIENT_HANDLE_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include <openssl/ssl.h>
+
+#include "ring/ring.h"
+#include "table/table.h"
+/* All but the public functions is hidden (-fvisibility=hidden). */
+#pragma GCC visibility push(default)
+#include "tlsbaton.h"
+#pragma GCC visibility pop
+
+#define RETIRED_VIEWS_MAX 8
+#define POLLED_GATES 256 /* a power of two */
+
+enum link_state {
+	LINK_DOWN,    /* no socket; notices gather in the ring that is there */
+	LINK_WAITING, /* connected; the daemon's hello has not come yet */
+	LINK_UP,
+};
+
+/* What the user's log is told of. */
+enum link_news {
+	NEWS_NONE,
+	NEWS_UP,
+	NEWS_GONE,
+	NEWS_HUNG,
+	NEWS_ABSENT,
+	NEWS_REFUSED,
+	NEWS_FOREIGN,
+	NEWS_FAULT,
+};
+
+/* Which file a view is of. The epoch alone would be the same in a copy of the file. */
+struct view_name {
+	dev_t device;
+	ino_t inode;
+	uint64_t epoch;
+};
+
+struct tlsbaton {
+	LIST_ENTRY(tlsbaton) entry; /* in fork.c's list of all handles */
+	struct sockaddr_un address;
+	void (*log)(void *arg, int level, const char *message);
+	void *log_arg;
+
+	/* The header of the ring in use. The address never changes: a new ring's page is mapped over the old
+	 * one's. So gates and counters, which take no lock, need nothing but this pointer. */
+	struct ring_page *page;
+	/* The table, or NULL before the first connection. Lookups take no lock either, so a view that was
+	 * replaced is kept. */
+	_Atomic(struct table_view *) view;
+	_Atomic int state;             /* enum link_state; changed under the lock */
+	_Atomic uint64_t down_at_ms;   /* when LINK_UP ended; 0: long ago */
+	_Atomic uint64_t next_look_ms; /* when link_tick() has something to look at again */
+
+	/* Gates that were found closed by tlsbaton_gate_poll(), by number, and since when: statistics. */
+	struct {
+		_Atomic uint64_t notice, since_us;
+	} polled[POLLED_GATES];
+	int gate_fd; /* an epoll descriptor over the daemon's socket: stays the same over reconnections */
+
+	pthread_mutex_t lock; /* for all that follows; held for a copy, not for a wait */
+	struct ring_producer ring;
+	uint64_t seq; /* of the last notice */
+	int socket;   /* -1 when LINK_DOWN */
+	uint64_t connecting_since_ms;
+	unsigned backoff_ms;
+	bool ever_up;
+	/* What the counters stood at before this ring, and in it when its daemon was lost: the daemon has
+	 * summed up those, so the next one starts from zero again. */
+	uint64_t counted_before[RING_N_COUNTERS], counted_at_loss[RING_N_COUNTERS];
+	struct view_name view_name;
+	struct {
+		struct table_view *view;
+		uint64_t since_ms;
+	} retired[RETIRED_VIEWS_MAX];
+	/* One line for the user's log, written under the lock, said after it. What was said last is not
+	 * said again, however many attempts come to the same. */
+	enum link_news told;
+	int message_level;
+	char message[256];
+};
+
+/* Coarse clocks: a few ns, exact to some 4 ms. */
+uint64_t client_now_ms(void);
+int64_t client_now_s(void);
+
+/*
+ * Looks after the connection when it is time to: finds a daemon dead or hung, tries to connect, takes a
+ * hello that has come. Cheap (a clock) when there is nothing to do. Never blocks: if another thread is at
+ * it, that one does it.
+ */
+void link_tick(struct tlsbaton *baton);
+/* The same now, whatever the time. */
+void link_look(struct tlsbaton *baton);
+/* For tlsbaton_new(): connects, and waits at most `wait_ms` for the hello. */
+void link_start(struct tlsbaton *baton, unsigned wait_ms);
+/* Under the lock: sends the wake-up that ring_must_wake() asked for; notices a dead daemon. */
+void link_wake(struct tlsbaton *baton);
+/* Under the lock: closes the socket; the ring stays in use. */
+void link_close(struct tlsbaton *baton);
+
+/* carry.c, under the lock: puts the ring behind `fd` in the place of the one in use, with the notices
+ * that its daemon has not stored. Out: how many were carried over, and how many found no room. */
+int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_carried,
+               size_t *n_lost) MUST_CHECK;
+/* Under the lock: forgets notices at the front of a ring without daemon whose sessions have expired. */
+void carry_expire(struct tlsbaton *baton);
+
+/* views.c, under the lock: makes the table behind `fd` the one for lookups, if it is not already. */
+int views_take(struct tlsbaton *baton, int fd) MUST_CHECK;
+void views_free(struct tlsbaton *baton);
+
+/* fork.c */
+int fork_register(struct tlsbaton *baton) MUST_CHECK;
+void fork_unregister(struct tlsbaton *baton);
+
+/* Takes the lock; releases it and then says what was left in `message`. */
+void handle_lock(struct tlsbaton *baton);
+void handle_unlock(struct tlsbaton *baton);
+void handle_tell(struct tlsbaton *baton, enum link_news news, int level, const char *format, ...)
+    PRINTF_LIKE(4, 5);
+
+/* True while the daemon is connected and its heartbeat fresh. */
+bool handle_alive(const struct tlsbaton *baton);
+
+#endif

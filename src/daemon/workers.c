@@ -1,0 +1,458 @@
+/*
+ * The workers of this node.
+ *
+ * A ring is looked at for as long as each look finds something. Only when a look finds nothing does its
+ * `sleeping` flag go up, and the next notice then sends one byte on the worker's socket. So a loaded
+ * daemon is never woken: between two looks the event loop polls its other sockets once, which is where
+ * peers get their turn, and a look takes at most WORKERS_LOOK notices a worker, which keeps one worker
+ * from starving the rest.
+ *
+ * Who may connect is decided by SO_PEERCRED, which the kernel vouches for, not by the socket's mode: the
+ * refused one gets a reason it can log. What comes over the socket afterwards is not even read for its
+ * contents.
+ */
+#include "daemon/workers.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "daemon/worker.h"
+#include "ring/hello.h"
+#include "util/log.h"
+
+#define WORKERS_LOOK 256         /* notices a worker and look */
+#define WORKERS_HEARTBEAT_MS 100 /* a tenth of RING_DEAD_MS */
+#define WORKERS_BACKLOG 128
+#define WORKERS_ACCEPTS 16 /* connections a turn of the loop */
+
+struct workers {
+	struct workers_config config; /* points to these copies: */
+	char *socket_path;
+	uid_t *uids;
+	gid_t *gids;
+	const struct workers_ops *ops;
+	void *arg;
+	struct event_base *base;
+	int listener;
+	bool bound; /* the socket file is ours to unlink */
+	struct event *acceptable, *look, *heartbeat;
+	bool accepting;
+	struct worker_list all, busy;
+	uint64_t acked_position;
+	struct workers_stats stats; /* of workers that are gone */
+	struct log_limit limit;
+	uint8_t copy[RING_COPY_BYTES];
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- Notices ---- */
+
+static void worker_drop(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	worker_count(worker, &workers->stats);
+	workers->stats.n_connected--;
+	if (worker->busy)
+		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
+	TAILQ_REMOVE(&workers->all, worker, entry);
+	worker_free(worker);
+}
+
+static void worker_malformed(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	unsigned n_held;
+
+	workers->stats.n_malformed++;
+	if (log_limit_pass(&workers->limit, "malformed", (int64_t)now_ms(), &n_held))
+		log_warning("a worker's notice is malformed: it is disconnected (%u more were)",
+		            n_held);
+	worker_drop(worker);
+}
+
+/* One look into a busy worker's ring. Returns how many notices it held. */
+static size_t worker_look(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	size_t n_taken = 0;
+	int r;
+
+	r = worker_take(worker, workers->ops, workers->arg, WORKERS_LOOK, &n_taken);
+	if (n_taken > 0)
+		worker_settle(worker, workers->acked_position);
+	if (r < 0) {
+		worker_malformed(worker);
+	} else if (n_taken == 0 && ring_sleep(&worker->consumer)) {
+		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
+		worker->busy = false;
+	}
+	return n_taken;
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	struct workers *workers = arg;
+	struct worker *worker, *next;
+	size_t n_taken = 0;
+
+	(void)fd;
+	(void)what;
+	for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
+		next = TAILQ_NEXT(worker, busy_entry);
+		n_taken += worker_look(worker);
+	}
+	if (n_taken > 0)
+		workers->ops->batch(workers->arg);
+	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
+	if (!TAILQ_EMPTY(&workers->busy))
+		event_add(workers->look, &(struct timeval){0});
+}
+
+static void worker_wake(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	if (!worker->busy) {
+		TAILQ_INSERT_TAIL(&workers->busy, worker, busy_entry);
+		worker->busy = true;
+		ring_stay_awake(worker->page);
+	}
+	event_active(workers->look, EV_TIMEOUT, 0);
+}
+
+/* Takes what a worker has left. It may still be writing: then at most what a full ring holds. */
+static void worker_take_last(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	size_t n_taken = 0;
+	int r;
+
+	r = worker_take(worker, workers->ops, workers->arg, worker->data_bytes / 32, &n_taken);
+	if (n_taken > 0)
+		workers->ops->batch(workers->arg);
+	if (r < 0)
+		workers->stats.n_malformed++;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	char wakes[16];
+	ssize_t n;
+
+	(void)what;
+	n = recv(fd, wakes, sizeof(wakes), MSG_DONTWAIT);
+	if (n > 0) {
+		worker_wake(worker);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		worker_take_last(worker);
+		worker_drop(worker);
+	}
+}
+
+static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
+{
+	struct workers *workers = arg;
+	struct worker *worker;
+	uint64_t now = now_ms();
+
+	(void)fd;
+	(void)what;
+	/* Relaxed: it says only that we ran at this time. */
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		atomic_store_explicit(&worker->page->heartbeat_ms, now, memory_order_relaxed);
+	if (!workers->accepting)
+		workers->accepting = event_add(workers->acceptable, NULL) == 0;
+}
+
+/* ---- Connections ---- */
+
+static enum hello_status judge(const struct workers *workers, int fd)
+{
+	const struct workers_config *config = &workers->config;
+	struct ucred peer;
+	socklen_t n_peer = sizeof(peer);
+	bool allowed;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
+		return HELLO_NOT_ALLOWED;
+	allowed = peer.uid == 0;
+	for (size_t i = 0; i < config->n_uids; i++)
+		allowed |= peer.uid == config->uids[i];
+	for (size_t i = 0; i < config->n_gids; i++)
+		allowed |= peer.gid == config->gids[i];
+	if (!allowed)
+		return HELLO_NOT_ALLOWED;
+	return workers->stats.n_connected < config->n_max ? HELLO_WELCOME : HELLO_TOO_MANY;
+}
+
+static int send_hello(const struct workers *workers, int fd, enum hello_status status,
+                      uint64_t ring_bytes, const int *fds, size_t n_fds)
+{
+	struct hello hello = {
+	    .magic = HELLO_MAGIC,
+	    .version = HELLO_VERSION,
+	    .size = sizeof(hello),
+	    .status = status,
+	    .gate_deadline_ms = workers->config.gate_deadline_ms,
+	    .ring_bytes = ring_bytes,
+	};
+	struct iovec iov = {.iov_base = &hello, .iov_len = sizeof(hello)};
+	alignas(struct cmsghdr) char control[CMSG_SPACE(HELLO_N_FDS * sizeof(int))] = {0};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n_fds > 0) {
+		struct cmsghdr *cmsg = (struct cmsghdr *)control;
+
+		message.msg_control = control;
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
+	}
+	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void refuse(struct workers *workers, int fd, enum hello_status status)
+{
+	const char *why = status == HELLO_TOO_MANY ? "too many workers" : "not allowed";
+	unsigned n_held;
+
+	workers->stats.n_refused++;
+	/* It says why; if it cannot be told, it is gone, or will see the end. */
+	(void)send_hello(workers, fd, status, 0, NULL, 0);
+	if (log_limit_pass(&workers->limit, why, (int64_t)now_ms(), &n_held))
+		log_warning("a worker was refused: %s (%u more were)", why, n_held);
+}
+
+/* Takes the worker that connected on `fd`. On failure `fd` stays the caller's. */
+static int welcome(struct workers *workers, int fd)
+{
+	_cleanup_(worker_freep) struct worker *worker = NULL;
+	_cleanup_(closep) int ring_fd = -1, table_fd = -1;
+	int r;
+
+	table_fd = workers->ops->table_fd(workers->arg);
+	if (table_fd < 0)
+		return table_fd;
+	r = worker_new(&worker, workers, workers->config.ring_bytes, workers->copy, &ring_fd);
+	if (r < 0)
+		return r;
+	worker->readable = event_new(workers->base, fd, EV_READ | EV_PERSIST, on_readable, worker);
+	if (!worker->readable || event_add(worker->readable, NULL) < 0)
+		return -ENOMEM;
+	atomic_store_explicit(&worker->page->heartbeat_ms, now_ms(), memory_order_relaxed);
+	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
+	                      memory_order_relaxed);
+	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes, (int[]){ring_fd, table_fd},
+	               HELLO_N_FDS);
+	if (r < 0)
+		return r;
+	worker->fd = fd;
+	TAILQ_INSERT_TAIL(&workers->all, worker, entry);
+	workers->stats.n_connected++;
+	worker_wake(worker);
+	worker = NULL;
+	return 0;
+}
+
+static void on_acceptable(evutil_socket_t listener, short what, void *arg)
+{
+	struct workers *workers = arg;
+
+	(void)what;
+	for (unsigned i = 0; i < WORKERS_ACCEPTS; i++) {
+		int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		enum hello_status status;
+		int r = 0;
+
+		if (fd < 0) {
+			/* Out of descriptors or memory: it stays readable, so look away until the heartbeat. */
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+				event_del(workers->acceptable);
+				workers->accepting = false;
+			}
+			return;
+		}
+		status = judge(workers, fd);
+		if (status != HELLO_WELCOME) {
+			refuse(workers, fd, status);
+			close(fd);
+			continue;
+		}
+		r = welcome(workers, fd);
+		if (r < 0) {
+			log_warning("a worker could not be taken: %s", strerror(-r));
+			close(fd);
+		}
+	}
+}
+
+/* ---- Life ---- */
+
+static int take_config(struct workers *workers, const struct workers_config *config)
+{
+	_cleanup_(freep) uid_t *uids = calloc(config->n_uids + 1, sizeof(*uids));
+	_cleanup_(freep) gid_t *gids = calloc(config->n_gids + 1, sizeof(*gids));
+
+	if (!uids || !gids)
+		return -ENOMEM;
+	if (config->n_uids > 0)
+		memcpy(uids, config->uids, config->n_uids * sizeof(*uids));
+	if (config->n_gids > 0)
+		memcpy(gids, config->gids, config->n_gids * sizeof(*gids));
+	free(workers->uids);
+	free(workers->gids);
+	workers->config = *config;
+	workers->config.uids = workers->uids = uids;
+	workers->config.gids = workers->gids = gids;
+	workers->config.socket_path = workers->socket_path;
+	uids = NULL;
+	gids = NULL;
+	return 0;
+}
+
+static int listen_at(struct workers *workers, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct stat st;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	workers->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (workers->listener < 0)
+		return -errno;
+	/* A socket that a killed daemon left behind. That no other is running is what the table's lock says. */
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && unlink(path) < 0)
+		return -errno;
+	if (bind(workers->listener, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	workers->bound = true;
+	if (chmod(path, 0666) < 0 || listen(workers->listener, WORKERS_BACKLOG) < 0)
+		return -errno;
+	return 0;
+}
+
+static int add_events(struct workers *workers)
+{
+	const struct timeval beat = {.tv_usec = WORKERS_HEARTBEAT_MS * 1000};
+
+	workers->acceptable = event_new(workers->base, workers->listener, EV_READ | EV_PERSIST,
+	                                on_acceptable, workers);
+	workers->look = event_new(workers->base, -1, 0, on_look, workers);
+	workers->heartbeat = event_new(workers->base, -1, EV_PERSIST, on_heartbeat, workers);
+	if (!workers->acceptable || !workers->look || !workers->heartbeat)
+		return -ENOMEM;
+	if (event_add(workers->acceptable, NULL) < 0 || event_add(workers->heartbeat, &beat) < 0)
+		return -ENOMEM;
+	workers->accepting = true;
+	return 0;
+}
+
+DEFINE_CLEANUP(struct workers *, workers_free)
+
+int workers_new(struct workers **out, struct event_base *base, const struct workers_config *config,
+                const struct workers_ops *ops, void *arg)
+{
+	_cleanup_(workers_freep) struct workers *workers = NULL;
+	int r;
+
+	workers = calloc(1, sizeof(*workers));
+	if (!workers)
+		return -ENOMEM;
+	TAILQ_INIT(&workers->all);
+	TAILQ_INIT(&workers->busy);
+	workers->base = base;
+	workers->ops = ops;
+	workers->arg = arg;
+	workers->listener = -1;
+	workers->socket_path = strdup(config->socket_path);
+	if (!workers->socket_path)
+		return -ENOMEM;
+	r = take_config(workers, config);
+	if (r < 0)
+		return r;
+	r = listen_at(workers, workers->socket_path);
+	if (r < 0)
+		return r;
+	r = add_events(workers);
+	if (r < 0)
+		return r;
+	*out = workers;
+	workers = NULL;
+	return 0;
+}
+
+void workers_free(struct workers *workers)
+{
+	struct worker *worker;
+
+	if (!workers)
+		return;
+	while ((worker = TAILQ_FIRST(&workers->all))) {
+		worker_take_last(worker);
+		worker_drop(worker);
+	}
+	if (workers->acceptable)
+		event_free(workers->acceptable);
+	if (workers->look)
+		event_free(workers->look);
+	if (workers->heartbeat)
+		event_free(workers->heartbeat);
+	closep(&workers->listener);
+	if (workers->bound)
+		unlink(workers->socket_path);
+	free(workers->socket_path);
+	free(workers->uids);
+	free(workers->gids);
+	explicit_bzero(workers->copy, sizeof(workers->copy));
+	free(workers);
+}
+
+void workers_acked(struct workers *workers, uint64_t position)
+{
+	struct worker *worker;
+
+	if (position <= workers->acked_position)
+		return;
+	workers->acked_position = position;
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		worker_settle(worker, position);
+}
+
+void workers_configure(struct workers *workers, const struct workers_config *config)
+{
+	struct worker *worker;
+
+	if (take_config(workers, config) < 0) {
+		log_error("out of memory: the workers' configuration stays as it was");
+		return;
+	}
+	/* Relaxed: a number by itself; each gate reads it once. */
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		atomic_store_explicit(&worker->page->gate_deadline_ms, config->gate_deadline_ms,
+		                      memory_order_relaxed);
+}
+
+void workers_stats(const struct workers *workers, struct workers_stats *out)
+{
+	const struct worker *worker;
+
+	*out = workers->stats;
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		worker_count(worker, out);
+}

@@ -12,7 +12,6 @@
 #include "util/log.h"
 #include "vip/vip_helper.h"
 
-#define CONFIG_DEFAULT "/etc/tlsbaton/tlsbaton.conf"
 #define FLUSH_MS 2000 /* how long a clean stop may push what is pending */
 
 struct daemon {
@@ -27,7 +26,7 @@ static const char usage[] =
     "       tlsbatond --check [-c FILE]\n"
     "Shares the TLS sessions of this node's servers with its peers. Stays in the foreground.\n"
     "\n"
-    "  -c, --config FILE  configuration (default " CONFIG_DEFAULT ")\n"
+    "  -c, --config FILE  configuration (default " CONFIG_PATH_DEFAULT ")\n"
     "      --check        check the configuration and exit\n"
     "  -v, --verbose      log debug lines as well\n"
     "      --help         show this text and exit\n"
@@ -173,7 +172,7 @@ int main(int argc, char **argv)
 	    {"version", no_argument, NULL, 'V'},
 	    {NULL, 0, NULL, 0},
 	};
-	struct daemon daemon = {.config_path = CONFIG_DEFAULT};
+	struct daemon daemon = {.config_path = CONFIG_PATH_DEFAULT};
 	bool only_check = false;
 	int option;
 

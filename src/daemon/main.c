@@ -98,6 +98,11 @@ static int run(struct daemon *daemon, struct config *config, struct vip_helper *
 		config_free(config);
 		goto out;
 	}
+	r = privileges_drop_lock(error, sizeof(error));
+	if (r < 0) {
+		log_error("%s", error);
+		goto out;
+	}
 	log_notice("node %s of group %s is ready", config->node, config->group);
 	sd_notify(0, "READY=1");
 	r = event_base_dispatch(daemon->base) < 0 ? -EIO : 0;

@@ -64,10 +64,20 @@ int privileges_drop(uid_t uid, gid_t gid, char *error, size_t error_size)
 		return -EPERM;
 	}
 	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_change_id((int)uid, (int)gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) != 0) {
+	if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_IPC_LOCK) != 0 ||
+	    capng_change_id((int)uid, (int)gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) != 0) {
 		snprintf(error, error_size, "cannot become uid %u: %s", uid, strerror(errno));
 		return -EPERM;
 	}
 	/* A change of user sets the flag back (prctl(2), PR_SET_DUMPABLE). */
 	return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
+}
+
+int privileges_drop_lock(char *error, size_t error_size)
+{
+	capng_clear(CAPNG_SELECT_BOTH);
+	if (capng_apply(CAPNG_SELECT_CAPS) == 0)
+		return 0;
+	snprintf(error, error_size, "cannot give up CAP_IPC_LOCK: %s", strerror(errno));
+	return -EPERM;
 }

@@ -13,7 +13,8 @@
 #include "vip/vip_helper.h"
 
 #define SWITCHOVER_TIMEOUT_MS 10000 /* unless the request says otherwise */
-#define SWITCHOVER_TAKEN_MS 5000 /* for the new active to take the address; then it is taken back  \
+#define SWITCHOVER_TAKEN_MS                                                                        \
+	5000 /* for the new active to take the address; then it is taken back  \
 	                          */
 
 struct switchover_ops {

@@ -16,13 +16,14 @@
 struct workers;
 
 struct workers_config {
-	const char *socket_path;   /* made with mode 0666: who may send notices is decided by credentials */
-	const uid_t *uids;         /* peers with one of these user IDs (root always) … */
+	const char
+	    *socket_path;  /* made with mode 0666: who may send notices is decided by credentials */
+	const uid_t *uids; /* peers with one of these user IDs (root always) … */
 	size_t n_uids;
-	const gid_t *gids;         /* … or one of these primary group IDs may connect */
+	const gid_t *gids; /* … or one of these primary group IDs may connect */
 	size_t n_gids;
-	size_t ring_bytes;         /* room for notices, a worker */
-	unsigned n_max;            /* worker processes at once; further ones are refused and counted */
+	size_t ring_bytes; /* room for notices, a worker */
+	unsigned n_max;    /* worker processes at once; further ones are refused and counted */
 	unsigned gate_deadline_ms; /* told to the workers */
 };
 
@@ -41,8 +42,10 @@ struct workers_stats {
 	uint64_t n_refused;   /* by credentials or the limit */
 	uint64_t n_malformed; /* notices that did not parse; their worker is disconnected */
 	/* Sums over all workers since the daemon's start, of struct tlsbaton_counters. */
-	uint64_t puts, lost, hits, misses, removals, removals_ignored, stateless, gate_waits, gate_timeouts;
-	uint64_t gate_wait_us[32]; /* how many gates waited below 2^i microseconds and at least 2^(i-1) */
+	uint64_t puts, lost, hits, misses, removals, removals_ignored, stateless, gate_waits,
+	    gate_timeouts;
+	uint64_t gate_wait_us
+	    [32]; /* how many gates waited below 2^i microseconds and at least 2^(i-1) */
 };
 
 int workers_new(struct workers **out, struct event_base *base, const struct workers_config *config,

@@ -7,7 +7,6 @@
 
 #include "daemon/config.h"
 
-#define KEY_FILE_DEFAULT "/etc/tlsbaton/group.key"
 #define LINE_BYTES (sizeof(CONFIG_KEY_PREFIX) - 1 + 2 * REPL_KEY_BYTES + 1)
 
 static int make_line(char line[LINE_BYTES])
@@ -60,7 +59,7 @@ static int write_file(const char *path, const char *line)
 
 static int keygen_run(struct cli *cli, int argc, char **argv)
 {
-	const char *path = KEY_FILE_DEFAULT;
+	const char *path = "-";
 	char line[LINE_BYTES];
 	int done, r;
 
@@ -93,7 +92,7 @@ static int keygen_run(struct cli *cli, int argc, char **argv)
 const struct cli_command cli_keygen = {
     .name = "keygen",
     .arguments = "[FILE]",
-    .summary = "Write a new group key to FILE (default " KEY_FILE_DEFAULT ", - for stdout)",
+    .summary = "Write a new group key to FILE, which must not exist, or to stdout (default)",
     .options = "",
     .run = keygen_run,
 };

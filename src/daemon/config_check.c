@@ -138,8 +138,10 @@ static int check_users(struct config_parse *p)
 
 	if (!c->user) {
 		if (config_value_user(&c->uid, &c->gid, USER_DEFAULT, why) < 0)
-			return config_fail(&p->errors, p->text.n_lines,
-			                   "user: is not set, and %s, or write user = NAME", why);
+			return config_fail(
+			    &p->errors, p->text.n_lines,
+			    "user: is not set, and this machine has no user '" USER_DEFAULT
+			    "'; create it (systemd-sysusers), or write user = NAME");
 		if (config_store(&c->user, USER_DEFAULT) < 0)
 			return -ENOMEM;
 	}

@@ -451,6 +451,115 @@ static void test_key_lines(void **state)
 		assert_int_equal(key[i], 0xee);
 }
 
+/* What is shipped as an example is correct, and the defaults that it shows are the defaults. */
+static void test_example(void **state)
+{
+	struct place *place = *state;
+	_cleanup_(config_freep) struct config *plain = NULL, *c = NULL;
+	_cleanup_(freep) char *example = NULL, *shown = NULL;
+	FILE *file = fopen(EXAMPLE, "re");
+	char error[512], *to;
+	size_t n = 0;
+
+	assert_non_null(file);
+	assert_true(getdelim(&example, &n, '\0', file) > 0);
+	fclose(file);
+	/* Take the comment sign off every default, and put in what this machine has. */
+	to = shown = malloc(2 * strlen(example) + 1);
+	assert_non_null(shown);
+	for (const char *from = example; *from;) {
+		const char *end = strchr(from, '\n') + 1;
+		size_t indent = strspn(from, "\t");
+		size_t name = from[indent] == '#'
+		                  ? strspn(from + indent + 2, "abcdefghijklmnopqrstuvwxyz-")
+		                  : 0;
+
+		if (name && strncmp(from + indent + 2 + name, " = ", 3) == 0)
+			from += indent + 2;
+		if (strncmp(from, "key-file", 8) == 0)
+			to += sprintf(to, "key-file = \"@\"\n");
+		else if (strncmp(from, "user ", 5) == 0)
+			to += sprintf(to, "user = root\n");
+		else if (strncmp(from, "worker-users", 12) != 0)
+			to += sprintf(to, "%.*s", (int)(end - from), from);
+		from = end;
+	}
+	if (load(place, shown, &c, error) < 0)
+		fail_msg("%s in:\n%s", error, shown);
+	assert_int_equal(load(place, BASE, &plain, error), 0);
+	assert_int_equal(c->table_bytes, plain->table_bytes);
+	assert_int_equal(c->ring_bytes, plain->ring_bytes);
+	assert_int_equal(c->workers_max, plain->workers_max);
+	assert_int_equal(c->n_worker_gids, plain->n_worker_gids);
+	assert_int_equal(c->gate_deadline_ms, plain->gate_deadline_ms);
+	assert_int_equal(c->heartbeat_ms, plain->heartbeat_ms);
+	assert_int_equal(c->announce_s, plain->announce_s);
+	assert_int_equal(c->service.interface_down, plain->service.interface_down);
+	assert_string_equal(c->run_directory, plain->run_directory);
+	assert_string_equal(c->http, plain->http);
+	assert_int_equal(c->log_target, plain->log_target);
+	assert_int_equal(c->log_level, plain->log_level);
+	assert_true(c->has_service);
+	assert_int_equal(c->n_peers, 1);
+}
+
+static void note_warning(void *arg, const char *text)
+{
+	char *all = arg;
+
+	snprintf(all + strlen(all), 2048 - strlen(all), "%s\n", text);
+}
+
+static void test_warnings(void **state)
+{
+	struct place *place = *state;
+	_cleanup_(config_freep) struct config *odd = NULL, *fine = NULL;
+	char error[512], all[2048] = "";
+
+	assert_int_equal(
+	    load(place,
+	         BASE "worker-users = {}\nlisten = 198.51.100.1:7410\ntable-size = 1024G\n"
+	              "gate-deadline = 1000\nservice tb-none { addresses = {10.0.0.1/24} }\n",
+	         &odd, error),
+	    0);
+	assert_int_equal(config_warnings(odd, note_warning, all), 6);
+	assert_int_equal(strncmp(all, place->file, strlen(place->file)), 0);
+	assert_non_null(strstr(all, "no peer"));
+	assert_non_null(strstr(all, "worker-users"));
+	assert_non_null(strstr(all, "198.51.100.1:7410"));
+	assert_non_null(strstr(all, "table-size"));
+	assert_non_null(strstr(all, "tb-none"));
+	assert_non_null(strstr(all, "heartbeat"));
+
+	all[0] = '\0';
+	assert_int_equal(
+	    load(place,
+	         BASE "worker-users = {root}\nlisten = 127.0.0.1:7410\ntable-size = 1M\n"
+	              "peer b { address = 10.0.0.2:1 }\nservice lo { addresses = {10.0.0.1/24} }\n",
+	         &fine, error),
+	    0);
+	assert_int_equal(config_warnings(fine, note_warning, all), 0);
+	assert_string_equal(all, "");
+}
+
+/* A command finds the daemon also where the key is not its to read, or not there. */
+static void test_run_directory(void **state)
+{
+	struct place *place = *state;
+	char error[512], *directory = NULL;
+
+	put(place->file, "run-directory = /run/x\nkey-file = /none\n", 0644);
+	assert_int_equal(config_run_directory(&directory, place->file, error, sizeof(error)), 0);
+	assert_string_equal(directory, "/run/x");
+	free(directory);
+	directory = NULL;
+	put(place->file, "\nrun-directory = x\n", 0644);
+	assert_int_equal(config_run_directory(&directory, place->file, error, sizeof(error)),
+	                 -EINVAL);
+	assert_non_null(strstr(error, ":2: run-directory: 'x' is not a full path"));
+	assert_null(directory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -460,6 +569,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_too_many_peers, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_too_many_of_the_rest, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_not_a_file, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_example, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_warnings, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_run_directory, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_key_files, set_up, tear_down),
 	    cmocka_unit_test(test_key_lines),
 	};

@@ -187,11 +187,11 @@ static void refuse_connection(int fd, const char *error)
 {
 	json_auto_t *line = refusal(error);
 	_cleanup_(freep) char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+	struct iovec parts[] = {{text, text ? strlen(text) : 0}, {(char[]){'\n'}, 1}};
+	const struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_SIZE(parts)};
 
-	if (text) {
-		(void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
-		(void)!send(fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	}
+	if (text)
+		(void)!sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	close(fd);
 }
 

@@ -35,43 +35,48 @@ struct repl_config {
 	size_t n_peers;
 	/* Exactly one way to authenticate: */
 	const uint8_t *group_key; /* REPL_KEY_BYTES bytes, or NULL for X.509: */
-	const char *certificate_file, *private_key_file, *ca_file; /* PEM; the peer's certificate must chain to
+	const char *certificate_file, *private_key_file,
+	    *ca_file; /* PEM; the peer's certificate must chain to
 	                                                            * ca_file and carry its node name as a DNS SAN or CN */
-	unsigned gate_deadline_ms; /* a peer that leaves a record unacked for this long is not waited for until
+	unsigned
+	    gate_deadline_ms; /* a peer that leaves a record unacked for this long is not waited for until
 	                            * it has caught up again */
-	unsigned heartbeat_ms;     /* silence after which a ping is sent; three of them: the peer is gone */
+	unsigned
+	    heartbeat_ms; /* silence after which a ping is sent; three of them: the peer is gone */
 };
 
 enum repl_peer_state {
-	REPL_ABSENT,   /* no connection */
+	REPL_ABSENT,      /* no connection */
 	REPL_CATCHING_UP, /* connected, has not stored all that stood in the table when it connected */
 	REPL_IN_SYNC,
-	REPL_LAGGING,  /* was in sync, left a record unacked beyond the deadline: not waited for */
-	REPL_REFUSED,  /* it or we refuse: `error` says why and what to change */
+	REPL_LAGGING, /* was in sync, left a record unacked beyond the deadline: not waited for */
+	REPL_REFUSED, /* it or we refuse: `error` says why and what to change */
 };
 
 struct repl_peer_status {
 	char name[REPL_NAME_MAX + 1];
 	char address[64];
-	enum repl_peer_state state;  /* of our push to it */
-	bool from_connected;         /* it pushes to us */
-	bool from_in_sync;           /* and said that we hold all that it holds */
-	uint64_t lag_records;        /* appended here, not yet acked by it */
-	unsigned lag_ms;             /* age of the oldest of those */
-	uint64_t n_sent, n_acked;    /* records over this connection */
-	uint64_t n_received;         /* records it pushed to us */
-	uint64_t n_connects, n_gate_lagging; /* connections made; times it was set aside at the deadline */
-	int64_t clock_offset_ms;     /* its wall clock less ours, at hello */
-	uint64_t term;               /* its role, as last said (see repl_set_role()) */
+	enum repl_peer_state state; /* of our push to it */
+	bool from_connected;        /* it pushes to us */
+	bool from_in_sync;          /* and said that we hold all that it holds */
+	uint64_t lag_records;       /* appended here, not yet acked by it */
+	unsigned lag_ms;            /* age of the oldest of those */
+	uint64_t n_sent, n_acked;   /* records over this connection */
+	uint64_t n_received;        /* records it pushed to us */
+	uint64_t n_connects,
+	    n_gate_lagging;      /* connections made; times it was set aside at the deadline */
+	int64_t clock_offset_ms; /* its wall clock less ours, at hello */
+	uint64_t term;           /* its role, as last said (see repl_set_role()) */
 	bool active;
-	char error[160];             /* last failure in words; "" if none */
+	char error[160]; /* last failure in words; "" if none */
 };
 
 struct repl_stats {
-	uint64_t n_refused_auth;     /* TLS handshakes that failed: wrong key, unknown certificate, plaintext, garbage */
-	uint64_t n_refused_hello;    /* version, group, node name */
-	uint64_t n_malformed;        /* messages that did not parse; their connection is closed */
-	uint64_t n_refused_limit;    /* connections beyond the limit */
+	uint64_t
+	    n_refused_auth; /* TLS handshakes that failed: wrong key, unknown certificate, plaintext, garbage */
+	uint64_t n_refused_hello; /* version, group, node name */
+	uint64_t n_malformed;     /* messages that did not parse; their connection is closed */
+	uint64_t n_refused_limit; /* connections beyond the limit */
 	uint64_t bytes_sent, bytes_received;
 };
 
@@ -112,7 +117,8 @@ void repl_set_role(struct repl *repl, bool active, uint64_t term);
 
 /* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE, -ENOBUFS (eight
  * long ones wait already: the peer does not read). */
-int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t n_payload) MUST_CHECK;
+int repl_control(struct repl *repl, size_t peer, const uint8_t *payload,
+                 size_t n_payload) MUST_CHECK;
 
 size_t repl_n_peers(const struct repl *repl);
 void repl_peer_status(const struct repl *repl, size_t peer, struct repl_peer_status *out);

@@ -166,14 +166,17 @@ void push_init(struct push *push, struct peer *peer);
 int push_input(struct push *push, const uint8_t *bytes, size_t n, size_t *n_used) MUST_CHECK;
 void push_fill(struct push *push, struct wire_writer *writer);
 void push_settle(struct push *push);
-void push_note_head(struct push *push, int64_t now_us);
 int64_t push_stream_tick(struct push *push, int64_t now_us);
 void push_stop(struct push *push, enum repl_peer_state state);
 uint64_t push_lag_records(const struct push *push);
-int64_t push_age_us(const struct push *push, int64_t now_us);
 void push_set_state(struct push *push, enum repl_peer_state state);
 void push_report(struct push *push);
 void push_say(struct push *push, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* ages.c: what is unacked since when */
+void push_note_head(struct push *push, int64_t now_us);
+void push_forget_acked(struct push *push);
+int64_t push_age_us(const struct push *push, int64_t now_us);
 
 /* dial.c: its connection */
 void push_dial(struct push *push);

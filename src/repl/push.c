@@ -12,11 +12,6 @@
  * Acks are cumulative. `acked` is what the gate may rely on: every record of ours that ends there
  * or before is stored at the peer. Records that were passed over count as acked once all that was
  * sent before them is.
- *
- * A peer that leaves something unacked for longer than the gate's deadline is LAGGING: not waited
- * for. `ages` remembers, in steps of a 32nd of the deadline, when the log's head stood where;
- * when it is full, its last entry is stretched, which can make something look older than it is,
- * never younger.
  */
 #include "repl/internal.h"
 
@@ -53,40 +48,6 @@ void push_report(struct push *push)
 		repl->ops->peer_changed(repl->arg, push->peer->index);
 }
 
-/* ---- What is unacked since when ---- */
-
-/* The log's head has moved: remembers when. */
-void push_note_head(struct push *push, int64_t now_us)
-{
-	struct repl *repl = push->peer->repl;
-	uint64_t head = table_head(repl->table);
-	int64_t step_us = repl->gate_deadline_us / 32;
-
-	if (push->phase != PUSH_STREAMING || head == push->acked)
-		return;
-	if (push->n_ages > 0) {
-		unsigned last = (push->first_age + push->n_ages - 1) % PUSH_AGES;
-
-		if (push->ages[last].position == head)
-			return;
-		if (push->n_ages == PUSH_AGES || now_us - push->ages[last].us < step_us) {
-			push->ages[last].position = head;
-			return;
-		}
-	}
-	push->ages[(push->first_age + push->n_ages) % PUSH_AGES].position = head;
-	push->ages[(push->first_age + push->n_ages) % PUSH_AGES].us = now_us;
-	push->n_ages++;
-	if (push->n_ages == 1 && push->state == REPL_IN_SYNC)
-		repl_schedule(repl, now_us + repl->gate_deadline_us);
-}
-
-/* How long the oldest unacked record has waited; 0: nothing is unacked. */
-int64_t push_age_us(const struct push *push, int64_t now_us)
-{
-	return push->n_ages > 0 ? now_us - push->ages[push->first_age].us : 0;
-}
-
 /* Works out what is acked after an ack came in, or records were passed over. */
 void push_settle(struct push *push)
 {
@@ -98,10 +59,7 @@ void push_settle(struct push *push)
 		push->acked = acked;
 		push->acked_news = true;
 	}
-	while (push->n_ages > 0 && push->ages[push->first_age].position <= push->acked) {
-		push->first_age = (push->first_age + 1) % PUSH_AGES;
-		push->n_ages--;
-	}
+	push_forget_acked(push);
 	if (push->synced && push->state == REPL_CATCHING_UP) {
 		/* What was appended while it caught up is not late: its time counts from here. */
 		push->n_ages = 0;
@@ -123,7 +81,8 @@ int64_t push_stream_tick(struct push *push, int64_t now_us)
 	struct repl *repl = push->peer->repl;
 	int64_t silent_us = now_us - push->link.heard_us, due_us;
 
-	if (silent_us >= 4 * repl->heartbeat_us) {
+	/* Both: after a pause of this whole process the peer still gets its three chances. */
+	if (silent_us >= 4 * repl->heartbeat_us && push->n_pings >= 3) {
 		link_fail(&push->link, "no answer to three pings");
 		return INT64_MAX;
 	}
@@ -176,7 +135,7 @@ static void push_start_again(struct push *push)
 {
 	struct repl *repl = push->peer->repl;
 
-	repl_log(repl, LOG_LEVEL_WARNING, push->peer->name,
+	repl_log(repl, LOG_LEVEL_WARNING, push->peer->address,
 	         "peer %s is too far behind: it gets every live session again (a larger table "
 	         "keeps more "
 	         "for a peer that is slow or away)",
@@ -283,13 +242,16 @@ void push_fill(struct push *push, struct wire_writer *writer)
 /* Puts the last failure into words: for the status, and for the log. */
 void push_say(struct push *push, enum log_level level, const char *fmt, ...)
 {
+	char source[160];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(push->error, sizeof(push->error), fmt, args);
 	va_end(args);
 	push->explained = true;
-	repl_log(push->peer->repl, level, push->peer->name, "%s", push->error);
+	/* Each kind of failure of a peer is a source of its own: one must not hide the other. */
+	snprintf(source, sizeof(source), "%s %s", push->peer->name, fmt);
+	repl_log(push->peer->repl, level, source, "%s", push->error);
 }
 
 static int push_refuse(struct push *push)

@@ -21,7 +21,7 @@
 #define WIRE_MAGIC_BYTES 8
 #define WIRE_HEADER_BYTES 5
 #define WIRE_FRAME_MAX 65536 /* bytes of a frame, header included: four full TLS records */
-#define WIRE_HELLO_MAX 2304  /* bytes of a hello's or hello answer's payload */
+#define WIRE_HELLO_MAX 4000  /* bytes of the payload of any version's hello or hello answer */
 #define WIRE_NAME_MAX 63
 #define WIRE_REASON_MAX 240
 #define WIRE_CONTROL_MAX 512

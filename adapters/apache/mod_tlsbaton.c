@@ -1,0 +1,111 @@
+/*
+ * mod_tlsbaton: Apache's TLS sessions, on all nodes of the group.
+ *
+ *     LoadModule tlsbaton_module /usr/lib/apache2/modules/mod_tlsbaton.so
+ *     SSLSessionCache tlsbaton
+ *     SSLSessionTickets off
+ *
+ * The first two lines are all of it; the third makes TLS 1.3 (and TLS 1.2 clients that know
+ * tickets) keep its sessions on the server, where they can be shared, and a line in the error log
+ * asks for it if it is missing. No directive is added: mod_ssl takes its session cache from a
+ * provider by name (cache.c), and through an optional hook it says when a handshake is about to
+ * start (connection.c).
+ *
+ * Order. Nothing depends on the order of the LoadModule lines: modules register providers and hooks
+ * as they are loaded, before the first other directive is read; mod_ssl looks the provider up when
+ * it reads SSLSessionCache, and an optional hook needs no module behind it until it is run.
+ *
+ * The module stays in memory. Apache unloads and reloads its modules at each restart; this one is
+ * linked with -z nodelete. What libtlsbaton hands to others (fork handlers, thread-specific data,
+ * OpenSSL's free callbacks) points into this object, and not all of it can be taken back at a
+ * moment when nobody is about to call it. The price is some 100 kB that stay mapped, and that a new
+ * version of the file takes effect with a stop and start, not with a reload.
+ */
+#include "mod_tlsbaton.h" /* first: Apache's headers need httpd.h before them */
+
+#include <http_log.h>
+#include <http_core.h>
+#include <ap_provider.h>
+#include <apr_optional_hooks.h>
+
+APLOG_USE_MODULE(tlsbaton);
+
+static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+	if (ap_find_linked_module("mod_ssl.c") != NULL)
+		return OK;
+	ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_EMERG, 0, s,
+	             "mod_tlsbaton shares the sessions of mod_ssl, which is not loaded: "
+	             "load it too (on Debian: a2enmod ssl), or do not load mod_tlsbaton");
+	return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+	/* The first of the two passes at start: mod_ssl has not set up its cache, and will be asked
+	 * again. */
+	if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+		return OK;
+	if (cache_active() == NULL) {
+		cache_forget();
+		ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+		             "mod_tlsbaton is loaded, but no session is shared: "
+		             "write 'SSLSessionCache tlsbaton' (the last SSLSessionCache counts)");
+	}
+	return OK;
+}
+
+/* mod_ssl has configured a virtual host; called for each, after the cache's init. */
+static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
+{
+	ap_socache_instance_t *cache = cache_active();
+
+	if (cache == NULL || cache->tickets_said || is_proxy ||
+	    (SSL_CTX_get_options(ctx) & SSL_OP_NO_TICKET))
+		return OK;
+	cache->tickets_said = true;
+	ap_log_error(
+	    APLOG_MARK, APLOG_WARNING, 0, s,
+	    "session tickets are on for the %s%s:%u, and perhaps others: a session in a "
+	    "stateless ticket can be resumed on this server only, and is not stored; write "
+	    "'SSLSessionTickets off' beside SSLSessionCache to share it",
+	    s->defn_name != NULL ? "virtual host at " : "server ",
+	    s->defn_name != NULL ? s->defn_name : s->server_hostname,
+	    s->defn_name != NULL ? s->defn_line_number : s->port);
+	return OK;
+}
+
+/*
+ * A child connects to the daemon before it takes its first client, so that this client's session is
+ * held back and sent like any other. The library connects in steps, at each call; a daemon that is
+ * there is connected after one or two.
+ */
+#define CHILD_CONNECT_MS 20
+static void child_init(apr_pool_t *pchild, server_rec *s)
+{
+	ap_socache_instance_t *cache = cache_active();
+
+	if (cache == NULL)
+		return;
+	for (int ms = 0; ms < CHILD_CONNECT_MS && !tlsbaton_connected(cache->baton); ++ms)
+		apr_sleep(apr_time_from_msec(1));
+}
+
+static void register_hooks(apr_pool_t *p)
+{
+	ap_register_provider(p, AP_SOCACHE_PROVIDER_GROUP, cache_provider.name,
+	                     AP_SOCACHE_PROVIDER_VERSION, &cache_provider);
+	connection_register_gate();
+	ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
+	ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_LAST);
+	ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+	APR_OPTIONAL_HOOK(ssl, init_server, init_server, NULL, NULL, APR_HOOK_MIDDLE);
+	APR_OPTIONAL_HOOK(ssl, pre_handshake, connection_pre_handshake, NULL, NULL,
+	                  APR_HOOK_MIDDLE);
+}
+
+/* Apache finds it by name in the shared object. */
+__attribute__((visibility("default"))) module tlsbaton_module = {
+    STANDARD20_MODULE_STUFF,
+    .register_hooks = register_hooks,
+};

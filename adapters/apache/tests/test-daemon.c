@@ -1,0 +1,174 @@
+/*
+ * A tlsbatond reduced to its workers and its table, for tests of what stands before it: no peers, no
+ * network, and acks that a test controls.
+ *
+ * Usage: test-daemon SOCKET TABLE now|hold DEADLINE_MS USER
+ *   now   every notice is acked as soon as it is in the table, as if a peer had answered
+ *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`
+ * Says "ready" on standard output when it listens, and at SIGUSR1 one line of figures:
+ *   workers=N puts=N stored=N removed=N hits=N gate_waits=N gate_timeouts=N n_der=BYTES expires=SECONDS
+ * with length and expiry of the last record that was stored. SIGTERM stops it cleanly.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <event2/event.h>
+
+#include "daemon/workers.h"
+#include "table/table.h"
+
+struct test_daemon {
+	struct event_base *base;
+	struct table *table;
+	struct workers *workers;
+	bool hold;
+	uint64_t n_stored;
+	uint64_t n_removed;
+	size_t n_der;
+	int64_t expires_s;
+};
+
+static int on_table_fd(void *arg)
+{
+	struct test_daemon *d = arg;
+
+	return table_fd(d->table);
+}
+
+static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
+{
+	struct test_daemon *d = arg;
+	uint64_t end = 0;
+	int r;
+
+	r = table_put(d->table, record, time(NULL), &end);
+	if (r < 0)
+		fprintf(stderr, "test-daemon: table_put: %s\n", strerror(-r));
+	if (r != 0) {
+		*position = 0;
+		return;
+	}
+	if (record->flags & TABLE_TOMBSTONE) {
+		++d->n_removed;
+	} else {
+		++d->n_stored;
+		d->n_der = record->n_der;
+		d->expires_s = record->expires_s;
+	}
+	*position = end;
+}
+
+static void on_batch(void *arg)
+{
+	struct test_daemon *d = arg;
+
+	if (!d->hold)
+		workers_acked(d->workers, table_head(d->table));
+}
+
+static void on_show(evutil_socket_t signal, short what, void *arg)
+{
+	struct test_daemon *d = arg;
+	struct workers_stats s;
+
+	(void)signal;
+	(void)what;
+	workers_stats(d->workers, &s);
+	printf("workers=%u puts=%" PRIu64 " stored=%" PRIu64 " removed=%" PRIu64 " hits=%" PRIu64
+	       " gate_waits=%" PRIu64 " gate_timeouts=%" PRIu64 " n_der=%zu expires=%" PRId64 "\n",
+	       s.n_connected, s.puts, d->n_stored, d->n_removed, s.hits, s.gate_waits,
+	       s.gate_timeouts, d->n_der, d->expires_s);
+	fflush(stdout);
+}
+
+static void on_release(evutil_socket_t signal, short what, void *arg)
+{
+	struct test_daemon *d = arg;
+
+	(void)signal;
+	(void)what;
+	d->hold = false;
+	on_batch(d);
+}
+
+static void on_stop(evutil_socket_t signal, short what, void *arg)
+{
+	struct test_daemon *d = arg;
+
+	(void)signal;
+	(void)what;
+	event_base_loopbreak(d->base);
+}
+
+static int run(struct test_daemon *d, const char *socket_path, const char *table_path,
+               unsigned deadline_ms, uid_t uid)
+{
+	const struct workers_ops ops = {
+	    .table_fd = on_table_fd,
+	    .notice = on_notice,
+	    .batch = on_batch,
+	};
+	const struct workers_config config = {
+	    .socket_path = socket_path,
+	    .uids = &uid,
+	    .n_uids = 1,
+	    .ring_bytes = 1024 * 1024,
+	    .n_max = 256,
+	    .gate_deadline_ms = deadline_ms,
+	};
+	struct event *show, *release, *stop;
+	char why[128];
+	int r;
+
+	r = table_open(&d->table, table_path, 4 * TABLE_SIZE_MIN, false, time(NULL), why,
+	               sizeof(why));
+	if (r < 0)
+		return r;
+	r = workers_new(&d->workers, d->base, &config, &ops, d);
+	if (r != 0)
+		return r;
+	show = evsignal_new(d->base, SIGUSR1, on_show, d);
+	release = evsignal_new(d->base, SIGUSR2, on_release, d);
+	stop = evsignal_new(d->base, SIGTERM, on_stop, d);
+	if (show == NULL || release == NULL || stop == NULL)
+		return -ENOMEM;
+	event_add(show, NULL);
+	event_add(release, NULL);
+	event_add(stop, NULL);
+	printf("ready\n");
+	fflush(stdout);
+	event_base_dispatch(d->base);
+	event_free(show);
+	event_free(release);
+	event_free(stop);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct test_daemon d = {0};
+	struct passwd *user;
+	int r;
+
+	if (argc != 6) {
+		fprintf(stderr, "Usage: test-daemon SOCKET TABLE now|hold DEADLINE_MS USER\n");
+		return 2;
+	}
+	user = getpwnam(argv[5]);
+	d.base = event_base_new();
+	if (user == NULL || d.base == NULL)
+		return 1;
+	d.hold = strcmp(argv[3], "hold") == 0;
+	r = run(&d, argv[1], argv[2], (unsigned)strtoul(argv[4], NULL, 10), user->pw_uid);
+	workers_free(d.workers);
+	table_free(d.table);
+	event_base_free(d.base);
+	if (r != 0)
+		fprintf(stderr, "test-daemon: %s\n", strerror(-r));
+	return r == 0 ? 0 : 1;
+}

@@ -103,14 +103,20 @@ const char *file_check_owner(int fd)
 	return NULL;
 }
 
+/* Gives an empty file its mode and size. */
+int file_size(int fd, uint64_t size_bytes)
+{
+	/* The mode again, for the umask may have taken more than it should. */
+	return fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size_bytes) < 0 ? -errno : 0;
+}
+
+/*
+ * Makes all of the file's space real, so that no store to it can fail. What is allocated already costs nothing,
+ * so this also mends a file with holes.
+ */
 int file_allocate(int fd, uint64_t size_bytes)
 {
-	int r;
-
-	if (fchmod(fd, 0600) < 0)
-		return -errno;
-	r = posix_fallocate(fd, 0, (off_t)size_bytes);
-	return -r;
+	return -posix_fallocate(fd, 0, (off_t)size_bytes);
 }
 
 static int file_write_zeros(int fd, off_t size)
@@ -142,10 +148,10 @@ static int file_wipe(int fd)
 }
 
 /*
- * Wipes the file that `*fd` holds locked, and puts a new one of `size_bytes` zeros in its place, locked too.
- * `*fd` is the new one then; the old one is closed. Dying on the way leaves zeros at the path.
+ * Wipes the file that `*fd` holds locked, and puts an empty one in its place, locked too. `*fd` is the new one
+ * then; the old one is closed. Dying on the way leaves zeros at the path.
  */
-int file_replace(int *fd, const char *path, uint64_t size_bytes)
+int file_replace(int *fd, const char *path)
 {
 	_cleanup_(closep) int new_fd = -1;
 	char new_path[PATH_MAX];
@@ -163,8 +169,6 @@ int file_replace(int *fd, const char *path, uint64_t size_bytes)
 	if (new_fd < 0)
 		return -errno;
 	r = file_lock(new_fd);
-	if (r == 0)
-		r = file_allocate(new_fd, size_bytes);
 	if (r == 0 && rename(new_path, path) < 0)
 		r = -errno;
 	if (r < 0) {

@@ -48,13 +48,18 @@ static bool index_record_has_key(const struct table *table, uint64_t position,
 /* The slot that names the live record (expired or not) of this ID, or NULL. */
 word_t *index_find(const struct table *table, const struct key *key)
 {
-	for (size_t i = 0; i < 2 * LAYOUT_SLOTS; i++) {
-		word_t *slot = index_bucket(table, key, i / LAYOUT_SLOTS) + i % LAYOUT_SLOTS;
-		uint64_t value = word_load(slot);
+	for (size_t bucket = 0; bucket < 2; bucket++) {
+		word_t *slots = index_bucket(table, key, bucket);
+		unsigned matches = bucket_match(slots, key->tag);
 
-		if (slot_tag(value) == key->tag && index_slot_in_log(table, value) &&
-		    index_record_has_key(table, slot_position(value), key))
-			return slot;
+		for (; matches; matches &= matches - 1) {
+			word_t *slot = &slots[__builtin_ctz(matches)];
+			uint64_t value = word_load(slot);
+
+			if (index_slot_in_log(table, value) &&
+			    index_record_has_key(table, slot_position(value), key))
+				return slot;
+		}
 	}
 	return NULL;
 }
@@ -74,28 +79,49 @@ static word_t *index_find_position(const struct table *table, const struct key *
 	return NULL;
 }
 
+/* A bucket's slots that name a position in the log, one bit each. Without branches: see bucket_match(). */
+static unsigned index_taken(const struct table *table, const word_t *bucket, unsigned *n_taken)
+{
+	uint64_t tail = writer_tail(table);
+	uint64_t used = writer_head(table) - tail;
+	unsigned taken = 0, n = 0;
+
+#pragma GCC unroll 8
+	for (unsigned i = LAYOUT_SLOTS; i-- > 0;) {
+		unsigned is_taken = slot_position(word_load(&bucket[i])) - tail < used;
+
+		taken = taken * 2 + is_taken;
+		n += is_taken;
+	}
+	*n_taken = n;
+	return taken;
+}
+
+static word_t *index_oldest(const struct table *table, const struct key *key)
+{
+	word_t *oldest = index_bucket(table, key, 0);
+
+	for (size_t i = 1; i < 2 * LAYOUT_SLOTS; i++) {
+		word_t *slot = index_bucket(table, key, i / LAYOUT_SLOTS) + i % LAYOUT_SLOTS;
+
+		if (slot_position(word_load(slot)) < slot_position(word_load(oldest)))
+			oldest = slot;
+	}
+	return oldest;
+}
+
 /* The slot for a new record: a free one of the emptier bucket, or the oldest of all when there is none. */
 static word_t *index_choose(const struct table *table, const struct key *key)
 {
-	word_t *free_slot[2] = {NULL, NULL};
-	word_t *oldest = index_bucket(table, key, 0);
-	unsigned n_free[2] = {0, 0};
+	word_t *buckets[2] = {index_bucket(table, key, 0), index_bucket(table, key, 1)};
+	unsigned n_taken[2];
+	unsigned taken[2] = {index_taken(table, buckets[0], &n_taken[0]),
+	                     index_taken(table, buckets[1], &n_taken[1])};
+	size_t emptier = n_taken[1] < n_taken[0];
 
-	for (size_t i = 0; i < 2 * LAYOUT_SLOTS; i++) {
-		size_t bucket = i / LAYOUT_SLOTS;
-		word_t *slot = index_bucket(table, key, bucket) + i % LAYOUT_SLOTS;
-		uint64_t value = word_load(slot);
-
-		if (!index_slot_in_log(table, value)) {
-			n_free[bucket]++;
-			free_slot[bucket] = slot;
-		} else if (slot_position(value) < slot_position(word_load(oldest))) {
-			oldest = slot;
-		}
-	}
-	if (n_free[0] == 0 && n_free[1] == 0)
-		return oldest;
-	return n_free[0] >= n_free[1] ? free_slot[0] : free_slot[1];
+	if (n_taken[emptier] == LAYOUT_SLOTS)
+		return index_oldest(table, key);
+	return &buckets[emptier][__builtin_ctz(~taken[emptier])];
 }
 
 /* Makes `slot` name the record at `position`, in place of an older one of the same ID. */

@@ -91,8 +91,13 @@ void key_init(struct key *key, const struct layout *layout, uint64_t seed, const
 	uint64_t hash = XXH3_64bits_withSeed(id, n_id, seed);
 
 	key->n_id = n_id;
-	memset(key->id, 0, sizeof(key->id));
-	memcpy(key->id, id, n_id);
+	if (n_id ==
+	    sizeof(key->id)) { /* nearly all: a copy of known length is a few instructions */
+		memcpy(key->id, id, sizeof(key->id));
+	} else {
+		memset(key->id, 0, sizeof(key->id));
+		memcpy(key->id, id, n_id);
+	}
 	key->buckets[0] = (hash >> 32) * layout->n_buckets >> 32;
 	key->buckets[1] = (hash & UINT32_MAX) * layout->n_buckets >> 32;
 	key->tag = (unsigned)((hash >> 24 & 0xff00) | (hash & 0xff));

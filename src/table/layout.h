@@ -123,10 +123,18 @@ struct record_meta {
 	unsigned flags;
 };
 
-static inline uint64_t record_meta_pack(const struct record_meta *meta)
+/* Its upper 16 bits: lengths and flags hashed with the position, so that damage to them shows. */
+static inline uint64_t record_meta_check(uint64_t word, uint64_t position)
 {
-	return (uint64_t)(meta->bytes / LAYOUT_UNIT) | (uint64_t)meta->n_id << 16 |
-	       (uint64_t)meta->n_der << 24 | (uint64_t)meta->flags << 40;
+	return ((word << 16 ^ position) * UINT64_C(0x9e3779b97f4a7c15)) >> 48 << 48;
+}
+
+static inline uint64_t record_meta_pack(const struct record_meta *meta, uint64_t position)
+{
+	uint64_t word = (uint64_t)(meta->bytes / LAYOUT_UNIT) | (uint64_t)meta->n_id << 16 |
+	                (uint64_t)meta->n_der << 24 | (uint64_t)meta->flags << 40;
+
+	return word | record_meta_check(word, position);
 }
 
 static inline struct record_meta record_meta_unpack(uint64_t word)
@@ -135,7 +143,7 @@ static inline struct record_meta record_meta_unpack(uint64_t word)
 	    .bytes = (uint32_t)(word & 0xffff) * LAYOUT_UNIT,
 	    .n_id = word >> 16 & 0xff,
 	    .n_der = word >> 24 & 0xffff,
-	    .flags = (unsigned)(word >> 40),
+	    .flags = word >> 40 & 0xff,
 	};
 }
 
@@ -217,6 +225,22 @@ static inline void fence_before_recheck(void)
 #ifndef LAYOUT_TSAN
 	atomic_thread_fence(memory_order_acquire);
 #endif
+}
+
+/*
+ * Which of a bucket's slots have this tag, one bit each. Without a branch on what the slots hold: which one
+ * matches is random, and a processor that has to guess it would stall on each bucket that is not in its
+ * cache, where it could go on to the record, and to the next lookup.
+ */
+static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
+{
+	unsigned matches = 0;
+
+#pragma GCC unroll 8
+	for (unsigned i = LAYOUT_SLOTS; i-- > 0;)
+		matches = matches * 2 +
+		          ((word_load(&bucket[i]) ^ (uint64_t)tag << 48) < UINT64_C(1) << 48);
+	return matches;
 }
 
 /* ---- Keys ---- */

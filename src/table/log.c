@@ -25,9 +25,12 @@ bool log_record_check(const struct table *table, uint64_t position, struct recor
 	const word_t *record = log_at(table, position);
 	uint64_t stamp = word_load(&record[RECORD_STAMP]);
 	uint64_t room = table->layout.log_bytes - position % table->layout.log_bytes;
+	uint64_t word = word_load(&record[RECORD_META]);
 
-	*meta = record_meta_unpack(word_load(&record[RECORD_META]));
+	*meta = record_meta_unpack(word);
 	*live = stamp == record_stamp(position, RECORD_LIVE);
+	if (word != record_meta_pack(meta, position))
+		return false;
 	if (!*live && stamp != record_stamp(position, RECORD_DEAD))
 		return false;
 	if (meta->bytes == 0 || meta->bytes > RECORD_BYTES_MAX || meta->bytes > room ||
@@ -105,7 +108,7 @@ void log_kill(struct table *table, uint64_t position)
 	word_store(&record[RECORD_STAMP], record_stamp(position, RECORD_DEAD));
 	fence_before_wipe();
 	word_store(&record[RECORD_META],
-	           record_meta_pack(&(struct record_meta){.bytes = meta.bytes}));
+	           record_meta_pack(&(struct record_meta){.bytes = meta.bytes}, position));
 	for (size_t i = RECORD_EXPIRES; i < meta.bytes / 8; i++)
 		word_store(&record[i], 0);
 }
@@ -134,8 +137,10 @@ static void log_append_pad(struct table *table, uint64_t position, uint64_t n_by
 {
 	word_t *record = log_at(table, position);
 
-	word_store(&record[RECORD_META], record_meta_pack(&(struct record_meta){
-	                                     .bytes = (uint32_t)n_bytes, .flags = RECORD_PAD}));
+	word_store(
+	    &record[RECORD_META],
+	    record_meta_pack(&(struct record_meta){.bytes = (uint32_t)n_bytes, .flags = RECORD_PAD},
+	                     position));
 	word_store(&record[RECORD_STAMP], record_stamp(position, RECORD_DEAD));
 	log_commit(table, position + n_bytes);
 	sweep_note(&table->sweep, position, INT64_MAX);
@@ -178,7 +183,7 @@ uint64_t log_append(struct table *table, const struct key *key, const struct tab
 		position += pad;
 	}
 	words = log_at(table, position);
-	word_store(&words[RECORD_META], record_meta_pack(&meta));
+	word_store(&words[RECORD_META], record_meta_pack(&meta, position));
 	word_store(&words[RECORD_EXPIRES], (uint64_t)expires_s);
 	for (size_t i = 0; i < id_words; i++)
 		word_store(&words[RECORD_WORDS + i], key->id[i]);

@@ -72,13 +72,14 @@ static void recover_record(struct table *table, uint64_t position, int64_t now_s
 	}
 }
 
-static void recover_scrub(struct table *table, uint64_t position, const struct record_meta *meta)
+static void recover_dead(struct table *table, uint64_t position, const struct record_meta *meta)
 {
 	word_t *record = log_at(table, position);
 
 	word_store(&record[RECORD_META],
 	           record_meta_pack(&(struct record_meta){.bytes = meta->bytes,
-	                                                  .flags = meta->flags & RECORD_PAD}));
+	                                                  .flags = meta->flags & RECORD_PAD},
+	                            position));
 	for (size_t i = RECORD_EXPIRES; i < meta->bytes / 8; i++)
 		if (word_load(&record[i]) != 0)
 			word_store(&record[i], 0);
@@ -130,7 +131,7 @@ const char *recover(struct table *table, int64_t now_s)
 		if (live)
 			recover_record(table, position, now_s);
 		else
-			recover_scrub(table, position, &meta);
+			recover_dead(table, position, &meta);
 		position += meta.bytes;
 	}
 	table->header->n_appended = MAX(table->header->n_appended, table->n_in_log);

@@ -40,8 +40,9 @@ static int table_map(struct table *table, bool lock)
 	table->log = (word_t *)((uint8_t *)map + table->layout.log_offset);
 	if (madvise(map, table->size_bytes, MADV_DONTDUMP) < 0)
 		return -errno;
-	/* A hint: most kernels are set not to take it for files. */
+	/* Hints. Most kernels are set not to take the first for files; the second saves a page fault a put. */
 	(void)madvise(map, table->size_bytes, MADV_HUGEPAGE);
+	(void)madvise(map, table->size_bytes, MADV_POPULATE_WRITE);
 	if (lock && mlock(map, table->size_bytes) < 0)
 		return errno == EAGAIN ? -ENOMEM : -errno;
 	return 0;
@@ -60,8 +61,8 @@ static int table_new_epoch(uint64_t *epoch)
 	return r;
 }
 
-/* Makes a table of the zeros that the file holds. */
-static int table_init(struct table *table, bool lock)
+/* Makes a table of the empty file. */
+static int table_make(struct table *table, bool lock)
 {
 	uint64_t seed, epoch, boot[2];
 	int r;
@@ -70,12 +71,20 @@ static int table_init(struct table *table, bool lock)
 	if (r == 0)
 		r = table_new_epoch(&epoch);
 	if (r == 0)
+		r = file_size(table->fd, table->size_bytes);
+	/* Before it is mapped and touched: what there is no room for must fail at once, and here. */
+	if (r == 0)
+		r = file_allocate(table->fd, table->size_bytes);
+	if (r == 0)
 		r = table_map(table, lock);
 	if (r < 0)
 		return r;
 	file_boot_id(boot);
 	layout_header_init(table->header, &table->layout, table->size_bytes, seed, epoch, boot);
 	table->seed = seed;
+	table->n_live = 0;
+	table->n_in_log = 0;
+	sweep_reset(&table->sweep);
 	return 0;
 }
 
@@ -86,15 +95,14 @@ static int table_take_over(struct table *table, uint64_t file_bytes, bool lock, 
 	uint64_t boot[2];
 	int r;
 
-	*wrong =
-	    file_bytes == table->size_bytes ? file_check_owner(table->fd) : "it has another size";
+	*wrong = file_check_owner(table->fd);
+	if (!*wrong && file_bytes != table->size_bytes)
+		*wrong = "it has another size";
 	if (*wrong)
 		return 1;
-	/* Allocating what is allocated already costs nothing; holes would be a SIGBUS waiting for a full disk. */
-	r = posix_fallocate(table->fd, 0, (off_t)file_bytes);
-	if (r != 0)
-		return -r;
-	r = table_map(table, lock);
+	r = file_allocate(table->fd, file_bytes);
+	if (r == 0)
+		r = table_map(table, lock);
 	if (r < 0)
 		return r;
 	file_boot_id(boot);
@@ -115,6 +123,7 @@ static int table_open_file(struct table *table, const char *path, bool lock, int
                            char *why, size_t why_size)
 {
 	const char *wrong = NULL;
+	bool created;
 	struct stat st;
 	int r;
 
@@ -123,25 +132,22 @@ static int table_open_file(struct table *table, const char *path, bool lock, int
 		return r;
 	if (fstat(table->fd, &st) < 0)
 		return -errno;
-	if (st.st_size == 0) {
-		r = file_allocate(table->fd, table->size_bytes);
-		if (r == 0)
-			r = table_init(table, lock);
-		if (r < 0)
-			unlink(path);
-		return r < 0 ? r : TABLE_CREATED;
+	created = st.st_size == 0 && !file_check_owner(table->fd);
+	if (!created) {
+		r = table_take_over(table, (uint64_t)st.st_size, lock, now_s, &wrong);
+		if (r > 0)
+			r = file_replace(&table->fd, path);
+		if (r < 0 || !wrong)
+			return r;
 	}
-	r = table_take_over(table, (uint64_t)st.st_size, lock, now_s, &wrong);
-	if (r <= 0)
+	r = table_make(table, lock);
+	if (r < 0) {
+		/* Ours, empty or half made. */
+		unlink(path);
 		return r;
-	r = file_replace(&table->fd, path, table->size_bytes);
-	if (r == 0)
-		r = table_init(table, lock);
-	if (r < 0)
-		return r;
-	sweep_reset(&table->sweep);
-	table->n_live = 0;
-	table->n_in_log = 0;
+	}
+	if (created)
+		return TABLE_CREATED;
 	if (why_size)
 		snprintf(why, why_size, "%s", wrong);
 	return TABLE_REBUILT;

@@ -88,10 +88,8 @@ struct view_moment {
  * here is the partner of the writer's fence_before_wipe() in log_drop_oldest(), log_kill(), table_restart().
  */
 static bool view_still_stands(const struct table_view *view, const struct view_moment *moment,
-                              uint64_t position)
+                              uint64_t position, const word_t *record)
 {
-	const word_t *record = view->log + position % view->layout.log_bytes / 8;
-
 	fence_before_recheck();
 	return word_load(&view->header->tail) <= position &&
 	       word_load(&view->header->epoch) == moment->epoch &&
@@ -100,15 +98,18 @@ static bool view_still_stands(const struct table_view *view, const struct view_m
 
 static void view_copy_out(uint8_t *bytes, const word_t *words, size_t n_bytes)
 {
-	uint64_t word;
+	size_t n_words = n_bytes / 8;
 
-	for (; n_bytes >= 8; n_bytes -= 8, bytes += 8) {
-		word = word_load(words++);
-		memcpy(bytes, &word, 8);
+#pragma GCC unroll 4
+	for (size_t i = 0; i < n_words; i++) {
+		uint64_t word = word_load(&words[i]);
+
+		memcpy(bytes + i * 8, &word, 8);
 	}
-	if (n_bytes) {
-		word = word_load(words);
-		memcpy(bytes, &word, n_bytes);
+	if (n_bytes % 8) {
+		uint64_t word = word_load(&words[n_words]);
+
+		memcpy(bytes + n_words * 8, &word, n_bytes % 8);
 	}
 }
 
@@ -119,6 +120,17 @@ struct view_session {
 	size_t n_der;
 	int64_t expires_s;
 };
+
+/* A record is another miss away: have its usual three or four lines on their way at once. */
+static void view_prefetch(const struct table_view *view, uint64_t offset)
+{
+	const uint8_t *record = (const uint8_t *)view->header + view->layout.log_offset + offset;
+
+	__builtin_prefetch(record);
+	__builtin_prefetch(record + 64);
+	__builtin_prefetch(record + 128);
+	__builtin_prefetch(record + 191);
+}
 
 /* Copies the record at `position` if it is the key's, live and not expired. */
 static int view_copy(const struct table_view *view, const struct view_moment *moment,
@@ -131,12 +143,15 @@ static int view_copy(const struct table_view *view, const struct view_moment *mo
 	struct record_meta meta;
 	uint64_t differs = 0;
 
+	view_prefetch(view, offset);
 	if (word_load(&record[RECORD_STAMP]) != record_stamp(position, RECORD_LIVE))
 		return TABLE_MISS;
 	meta = record_meta_unpack(word_load(&record[RECORD_META]));
-	/* Valid lengths agree with meta.bytes: once that is in bounds, so is every word read below. */
-	if (!record_meta_valid(&meta) || meta.bytes > view->layout.log_bytes - offset ||
-	    meta.n_id != key->n_id || meta.flags & TABLE_TOMBSTONE)
+	/* The ID's length is in range since the key's is. Lengths that agree with meta.bytes keep every word
+	 * that is read below within it, and that stays within the log. */
+	if (meta.n_id != key->n_id || meta.flags & ~(unsigned)TABLE_LOCAL ||
+	    meta.n_der > TABLE_DER_MAX || meta.bytes != record_bytes(meta.n_id, meta.n_der) ||
+	    meta.bytes > view->layout.log_bytes - offset)
 		return TABLE_MISS;
 	for (size_t i = 0; i < id_words; i++)
 		differs |= word_load(&record[RECORD_WORDS + i]) ^ key->id[i];
@@ -144,9 +159,9 @@ static int view_copy(const struct table_view *view, const struct view_moment *mo
 	if (differs || out->expires_s <= now_s)
 		return TABLE_MISS;
 	if (meta.n_der > out->der_size)
-		return view_still_stands(view, moment, position) ? -ENOBUFS : TABLE_MISS;
+		return view_still_stands(view, moment, position, record) ? -ENOBUFS : TABLE_MISS;
 	view_copy_out(out->der, &record[RECORD_WORDS + id_words], meta.n_der);
-	if (!view_still_stands(view, moment, position)) {
+	if (!view_still_stands(view, moment, position, record)) {
 		explicit_bzero(out->der, meta.n_der); /* may be part of someone else's session */
 		return TABLE_MISS;
 	}
@@ -154,45 +169,38 @@ static int view_copy(const struct table_view *view, const struct view_moment *mo
 	return 0;
 }
 
-/* The record is another miss away: have its usual three or four lines on their way at once. */
-static void view_prefetch(const struct table_view *view, uint64_t position)
-{
-	const uint8_t *record = (const uint8_t *)view->header + view->layout.log_offset +
-	                        position % view->layout.log_bytes;
-
-	__builtin_prefetch(record);
-	__builtin_prefetch(record + 64);
-	__builtin_prefetch(record + 128);
-	__builtin_prefetch(record + 191);
-}
-
 int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
                    uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
                    uint64_t *position)
 {
 	struct view_session session = {.der = der, .der_size = der_size};
+	const word_t *buckets[2];
 	struct view_moment moment;
+	unsigned matches;
 	struct key key;
 
 	if (n_id < 1 || n_id > TABLE_ID_MAX)
 		return -EINVAL;
 	key_init(&key, &view->layout, view->seed, id, n_id);
-	__builtin_prefetch(view->index + key.buckets[0] * LAYOUT_SLOTS);
-	__builtin_prefetch(view->index + key.buckets[1] * LAYOUT_SLOTS);
+	for (size_t i = 0; i < 2; i++) {
+		buckets[i] = view->index + key.buckets[i] * LAYOUT_SLOTS;
+		__builtin_prefetch(buckets[i]);
+	}
 	/* P4: the epoch before any slot; partner: table_restart(). */
 	moment.epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
 	moment.tail = word_load(&view->header->tail);
-	for (size_t i = 0; i < 2 * LAYOUT_SLOTS; i++) {
-		const word_t *bucket = view->index + key.buckets[i / LAYOUT_SLOTS] * LAYOUT_SLOTS;
+	matches = bucket_match(buckets[0], key.tag) | bucket_match(buckets[1], key.tag)
+	                                                  << LAYOUT_SLOTS;
+	for (; matches; matches &= matches - 1) {
+		unsigned i = (unsigned)__builtin_ctz(matches);
 		/* P1: acquire; partner: the release store in index_replace(). */
-		uint64_t slot =
-		    atomic_load_explicit(&bucket[i % LAYOUT_SLOTS], memory_order_acquire);
+		uint64_t slot = atomic_load_explicit(&buckets[i / LAYOUT_SLOTS][i % LAYOUT_SLOTS],
+		                                     memory_order_acquire);
 		uint64_t at = slot_position(slot);
 		int r;
 
 		if (slot_tag(slot) != key.tag || at < moment.tail || at == 0)
 			continue;
-		view_prefetch(view, at);
 		r = view_copy(view, &moment, at, &key, now_s, &session);
 		if (r == TABLE_MISS)
 			continue;
@@ -208,19 +216,14 @@ int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id
 	return TABLE_MISS;
 }
 
-/* Reads the head of the record at `position`. False: nothing there can be walked over. */
-static bool view_peek(const struct table_view *view, uint64_t position, struct record_meta *meta,
-                      int64_t *expires_s)
+static bool view_is_session(const struct record_meta *meta, const word_t *record, int64_t now_s,
+                            int64_t *expires_s)
 {
-	uint64_t offset = position % view->layout.log_bytes;
-	const word_t *record = view->log + offset / 8;
-
-	*meta = record_meta_unpack(word_load(&record[RECORD_META]));
-	if (meta->bytes == 0 || meta->bytes > view->layout.log_bytes - offset)
+	/* Checked first: a pad may be too short to have an expiry. */
+	if (!record_meta_valid(meta) || meta->flags & TABLE_TOMBSTONE)
 		return false;
-	/* A pad may be too short to have one. */
-	*expires_s = record_meta_valid(meta) ? (int64_t)word_load(&record[RECORD_EXPIRES]) : 0;
-	return true;
+	*expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
+	return *expires_s > now_s;
 }
 
 void table_view_each(const struct table_view *view, int64_t now_s,
@@ -236,18 +239,24 @@ void table_view_each(const struct table_view *view, int64_t now_s,
 	head = atomic_load_explicit(&view->header->head, memory_order_acquire);
 	/* Each step is at least a unit, and the ring has no more than log_bytes below the head. */
 	for (;;) {
+		const word_t *record;
+		uint64_t offset;
+
 		moment.tail = word_load(&view->header->tail);
 		position = MAX(position, moment.tail);
 		if (position >= head || head - position > view->layout.log_bytes ||
 		    position % LAYOUT_UNIT)
 			return;
-		if (!view_peek(view, position, &meta, &expires_s)) {
+		offset = position % view->layout.log_bytes;
+		record = view->log + offset / 8;
+		meta = record_meta_unpack(word_load(&record[RECORD_META]));
+		if (meta.bytes == 0 || meta.bytes > view->layout.log_bytes - offset) {
 			if (word_load(&view->header->tail) <= position)
 				return;
-			continue; /* it was wiped meanwhile */
+			continue; /* it was wiped meanwhile: go on at the new tail */
 		}
-		if (record_meta_valid(&meta) && !(meta.flags & TABLE_TOMBSTONE) &&
-		    expires_s > now_s && view_still_stands(view, &moment, position))
+		if (view_is_session(&meta, record, now_s, &expires_s) &&
+		    view_still_stands(view, &moment, position, record))
 			fn(arg, expires_s, meta.n_der, meta.flags & TABLE_LOCAL);
 		position += meta.bytes;
 	}

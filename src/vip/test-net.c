@@ -50,7 +50,7 @@ void test_net_enter(enum test_net_place place)
 
 void test_net_run(enum test_net_place place, const char *fmt, ...)
 {
-	char command[512];
+	char command[1024];
 	va_list args;
 
 	va_start(args, fmt);
@@ -63,7 +63,7 @@ void test_net_run(enum test_net_place place, const char *fmt, ...)
 
 void test_net_read(enum test_net_place place, char *line, size_t size, const char *fmt, ...)
 {
-	char command[512];
+	char command[1024];
 	va_list args;
 	FILE *pipe;
 
@@ -120,34 +120,54 @@ static void net_wait_forwarding(enum test_net_place from)
 	close(node);
 }
 
+static void net_write(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, value, strlen(value)), strlen(value));
+	close(fd);
+}
+
 void test_net_up(void)
 {
-	static const char *const names[] = {[NET_CLIENT] = "client", [NET_A] = "a", [NET_B] = "b"};
+	static const char *const nodes[] = {
+	    [NET_CLIENT] = "address add 10.77.0.2/24 dev eth0\n"
+	                   "address add fd77::2/64 dev eth0 nodad\n",
+	    [NET_A] = "",
+	    [NET_B] = "",
+	};
 	static const int macs[] = {[NET_CLIENT] = MAC_CLIENT, [NET_A] = MAC_A, [NET_B] = MAC_B};
 
 	for (int i = 0; i < NET_PLACES; i++) {
 		places[i] = net_unshare();
 		assert_true(places[i] >= 0);
 		/* Quiet: no detection of duplicates, no router solicitations. */
-		test_net_run(i, "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad;"
-		                "echo 0 >/proc/sys/net/ipv6/conf/default/router_solicitations;"
-		                "ip link set lo up");
+		net_write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+		net_write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
 	}
-	test_net_run(NET_SWITCH,
-	             "ip link add switch type bridge forward_delay 0 mcast_snooping 0 &&"
-	             "ip link set switch up");
-	for (int i = NET_CLIENT; i < NET_PLACES; i++) {
-		/* Made at the place (the switch's end, then, is sent off): a descriptor of this process names it. */
+	/* Each link is made at its place; the switch's end is then sent there, named by a descriptor of ours. */
+	for (int i = NET_CLIENT; i < NET_PLACES; i++)
 		test_net_run(
 		    i,
-		    "ip link add eth0 address 02:00:00:00:00:%02x type veth peer name %s &&"
-		    "ip link set dev %s netns /proc/%d/fd/%d",
-		    macs[i], names[i], names[i], (int)getpid(), places[NET_SWITCH]);
-		test_net_run(NET_SWITCH, "ip link set dev %s master switch up", names[i]);
-		test_net_run(i, "ip link set eth0 up");
-	}
-	test_net_run(NET_CLIENT, "ip address add 10.77.0.2/24 dev eth0 &&"
-	                         "ip address add fd77::2/64 dev eth0 nodad");
+		    "ip -batch - <<EOF\n"
+		    "link set lo up\n"
+		    "link add eth0 address 02:00:00:00:00:%02x type veth peer name port%d\n"
+		    "link set port%d netns /proc/%d/fd/%d\n"
+		    "link set eth0 up\n"
+		    "%s"
+		    "EOF",
+		    macs[i], i, i, (int)getpid(), places[NET_SWITCH], nodes[i]);
+	test_net_run(NET_SWITCH,
+	             "ip -batch - <<EOF\n"
+	             "link set lo up\n"
+	             "link add switch type bridge forward_delay 0 mcast_snooping 0\n"
+	             "link set port%d master switch up\n"
+	             "link set port%d master switch up\n"
+	             "link set port%d master switch up\n"
+	             "link set switch up\n"
+	             "EOF",
+	             NET_CLIENT, NET_A, NET_B);
 	net_wait_forwarding(NET_A);
 	net_wait_forwarding(NET_B);
 }
@@ -163,10 +183,15 @@ void test_net_down(void)
 
 int test_net_arp_ignore(enum test_net_place place)
 {
-	char line[32];
+	FILE *file;
+	int value;
 
-	test_net_read(place, line, sizeof(line), "cat /proc/sys/net/ipv4/conf/eth0/arp_ignore");
-	return atoi(line);
+	test_net_enter(place);
+	file = fopen("/proc/sys/net/ipv4/conf/eth0/arp_ignore", "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%d", &value), 1);
+	fclose(file);
+	return value;
 }
 
 bool test_net_has_flag(enum test_net_place place, const char *flag)

@@ -1,0 +1,199 @@
+/* What vip_new() refuses: addresses, names, and machines on which silence would not be silent. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <errno.h>
+
+#include "vip/test-net.h"
+#include "vip/vip.h"
+
+static char error[512];
+
+static const struct vip_config both = {
+    .interface = "eth0", .addresses = {"10.77.0.10/24", "fd77::10/64"}, .n_addresses = 2};
+
+static int setup(void **state)
+{
+	(void)state;
+	test_net_up();
+	test_net_enter(NET_A);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	test_net_down();
+	return 0;
+}
+
+static int new_at_a(struct vip **out, const struct vip_config *config)
+{
+	test_net_enter(NET_A);
+	error[0] = '\0';
+	return vip_new(out, config, error, sizeof(error));
+}
+
+static void assert_error_has(const char *text)
+{
+	if (!strstr(error, text))
+		fail_msg("\"%s\" lacks \"%s\"", error, text);
+}
+
+static void assert_refused(const struct vip_config *config, int r, const char *text)
+{
+	struct vip *vip = NULL;
+
+	assert_int_equal(new_at_a(&vip, config), r);
+	assert_null(vip);
+	assert_error_has(text);
+}
+
+static void test_bad_addresses_are_refused(void **state)
+{
+	static const struct {
+		const char *address, *error;
+	} bad[] = {
+	    {"", "has no prefix length"},
+	    {"/", "is not an address"},
+	    {"10.77.0.10", "write \"10.77.0.10/32\""},
+	    {"fd77::10", "write \"fd77::10/128\""},
+	    {"10.77.0.10/", "needs a prefix length from 1 to 32"},
+	    {"10.77.0.10/33", "needs a prefix length from 1 to 32"},
+	    {"10.77.0.10/0", "needs a prefix length"},
+	    {"10.77.0.10/-1", "needs a prefix length"},
+	    {"10.77.0.10/ 24", "needs a prefix length"},
+	    {"10.77.0.10/24x", "needs a prefix length"},
+	    {"10.77.0.10/18446744073709551640", "needs a prefix length"},
+	    {"fd77::10/129", "needs a prefix length from 1 to 128"},
+	    {"10.77.0/24", "is not an address"},
+	    {"10.77.0.256/24", "is not an address"},
+	    {"www.example.com/24", "is not an address"},
+	    {"fd77:::10/64", "is not an address"},
+	    {"fd77:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0010/64", "is not an address"},
+	    {"10.77.0.0/24", "is the address of the network itself"},
+	    {"10.77.0.255/24", "broadcast address"},
+	    {"0.0.0.0/32", "is not a unicast address"},
+	    {"127.0.0.1/8", "is not a unicast address"},
+	    {"224.0.0.1/32", "is not a unicast address"},
+	    {"255.255.255.255/32", "is not a unicast address"},
+	    {"::/64", "is not a unicast address"},
+	    {"::1/128", "is not a unicast address"},
+	    {"ff02::1/64", "is not a unicast address"},
+	    {"::ffff:10.77.0.10/96", "is not a unicast address"},
+	    {"fe80::10/64", "is link-local"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct vip_config config = {
+		    .interface = "eth0", .addresses = {bad[i].address}, .n_addresses = 1};
+
+		assert_refused(&config, -EINVAL, bad[i].error);
+		assert_error_has(bad[i].address);
+	}
+}
+
+static void test_good_addresses_are_not(void **state)
+{
+	static const struct vip_config config = {.interface = "eth0",
+	                                         .addresses = {"10.77.0.10/24", "10.77.0.0/31",
+	                                                       "10.77.1.255/32", "fd77::10/64",
+	                                                       "2001:db8::/127"},
+	                                         .n_addresses = 5};
+	struct vip *vip;
+
+	(void)state;
+	assert_int_equal(new_at_a(&vip, &config), 0);
+	vip_free(vip);
+}
+
+static void test_bad_configurations_are_refused(void **state)
+{
+	struct vip_config config = both;
+
+	(void)state;
+	config.interface = "eth7";
+	assert_refused(&config, -ENODEV, "interface \"eth7\" does not exist: create it");
+	config.interface = "an-interface-with-a-long-name";
+	assert_refused(&config, -EINVAL, "cannot be an interface's name");
+	config.interface = "";
+	assert_refused(&config, -EINVAL, "cannot be an interface's name");
+	config.interface = "lo";
+	assert_refused(&config, -EINVAL, "\"lo\" is not Ethernet");
+	config = both;
+	config.n_addresses = 0;
+	assert_refused(&config, -EINVAL, "give from 1 to 16");
+	config.n_addresses = VIP_ADDRESSES_MAX + 1;
+	assert_refused(&config, -EINVAL, "give from 1 to 16");
+	config = both;
+	config.addresses[1] = "10.77.0.10/32";
+	assert_refused(&config, -EINVAL, "\"10.77.0.10/32\" is given twice");
+	config.addresses[0] = "fd77::10/64";
+	config.addresses[1] = "fd77:0:0::10/128";
+	assert_refused(&config, -EINVAL, "is given twice");
+}
+
+static void test_settings_that_silence_all_interfaces_are_named(void **state)
+{
+	struct vip *vip;
+
+	(void)state;
+	assert_int_equal(new_at_a(&vip, &both), 0);
+	test_net_run(NET_A, "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore");
+	assert_refused(&both, -EINVAL, "net.ipv4.conf.all.arp_ignore is 8");
+	assert_int_equal(vip_take(vip, error, sizeof(error)), -EINVAL);
+	assert_error_has("net.ipv4.conf.all.arp_ignore is 8");
+	assert_false(test_net_has_address(NET_A, "10.77.0.10/24"));
+	assert_int_equal(vip_release(vip, error, sizeof(error)), 0);
+	vip_free(vip);
+}
+
+/* Linux lets any interface answer for any address of the machine. */
+static void test_second_interface_on_the_network_must_keep_out(void **state)
+{
+	static const char *const places[] = {
+	    /* Its subnet has the service address; or it is what the service interface stands on. */
+	    "ip link add other type veth peer name peer && ip address add 10.77.0.99/24 dev other",
+	    "ip link set eth0 name other && ip link set other up &&"
+	    "ip link add eth0 link other type macvlan mode bridge",
+	};
+	struct vip *vip;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		test_net_run(NET_A, "%s", places[i]);
+		assert_refused(&both, -EINVAL,
+		               "interface \"other\" is on the service network, too");
+		test_net_run(NET_A, "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
+		assert_refused(&both, -EINVAL, "net.ipv4.conf.all.arp_announce=2");
+		test_net_run(NET_A, "echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce");
+		assert_int_equal(new_at_a(&vip, &both), 0);
+		vip_free(vip);
+		test_net_run(NET_A, "echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore;"
+		                    "echo 0 >/proc/sys/net/ipv4/conf/all/arp_announce;"
+		                    "ip link set other arp off");
+		assert_int_equal(new_at_a(&vip, &both), 0);
+		vip_free(vip);
+		teardown(state);
+		setup(state); /* quicker than putting the interfaces back */
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_bad_addresses_are_refused, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_good_addresses_are_not, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_bad_configurations_are_refused, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_settings_that_silence_all_interfaces_are_named,
+	                                    setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_second_interface_on_the_network_must_keep_out,
+	                                    setup, teardown),
+	};
+
+	test_net_or_skip();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -91,29 +91,31 @@ static int netlink_table_put(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
-/* The kernel's IPv4 settings of an interface: an array of u32, the setting N at N - 1. */
-static void netlink_read_devconf(const struct nlattr *af_spec, struct netlink_iface *out)
+/* The kernel's IPv4 settings of an interface: in AF_INET's part of `af_spec`, an array of u32 with the
+ * setting N at N - 1. */
+static int netlink_read_devconf(const struct nlattr *af_spec, struct netlink_iface *out)
 {
-	const struct nlattr *inet, *conf;
+	const struct nlattr *families[AF_INET + 1] = {0}, *at[IFLA_INET_MAX + 1] = {0};
+	struct netlink_table by_family = {.at = families, .max = AF_INET};
+	struct netlink_table inet = {.at = at, .max = IFLA_INET_MAX};
 	const uint32_t *values;
 	size_t n;
 
-	mnl_attr_for_each_nested(inet, af_spec)
-	{
-		if (mnl_attr_get_type(inet) != AF_INET)
-			continue;
-		mnl_attr_for_each_nested(conf, inet)
-		{
-			if (mnl_attr_get_type(conf) != IFLA_INET_CONF)
-				continue;
-			values = mnl_attr_get_payload(conf);
-			n = mnl_attr_get_payload_len(conf) / sizeof(*values);
-			if (n >= IPV4_DEVCONF_ARP_IGNORE)
-				out->arp_ignore = values[IPV4_DEVCONF_ARP_IGNORE - 1];
-			if (n >= IPV4_DEVCONF_ARP_ANNOUNCE)
-				out->arp_announce = values[IPV4_DEVCONF_ARP_ANNOUNCE - 1];
-		}
-	}
+	if (mnl_attr_parse_nested(af_spec, netlink_table_put, &by_family) < 0)
+		return MNL_CB_ERROR;
+	if (!families[AF_INET])
+		return MNL_CB_OK;
+	if (mnl_attr_parse_nested(families[AF_INET], netlink_table_put, &inet) < 0)
+		return MNL_CB_ERROR;
+	if (!at[IFLA_INET_CONF])
+		return MNL_CB_OK;
+	values = mnl_attr_get_payload(at[IFLA_INET_CONF]);
+	n = mnl_attr_get_payload_len(at[IFLA_INET_CONF]) / sizeof(*values);
+	if (n >= IPV4_DEVCONF_ARP_IGNORE)
+		out->arp_ignore = values[IPV4_DEVCONF_ARP_IGNORE - 1];
+	if (n >= IPV4_DEVCONF_ARP_ANNOUNCE)
+		out->arp_announce = values[IPV4_DEVCONF_ARP_ANNOUNCE - 1];
+	return MNL_CB_OK;
 }
 
 static int netlink_read_iface(const struct nlmsghdr *message, void *arg)
@@ -138,9 +140,7 @@ static int netlink_read_iface(const struct nlmsghdr *message, void *arg)
 		out->is_ethernet = true;
 		memcpy(out->mac, mnl_attr_get_payload(at[IFLA_ADDRESS]), sizeof(out->mac));
 	}
-	if (at[IFLA_AF_SPEC])
-		netlink_read_devconf(at[IFLA_AF_SPEC], out);
-	return MNL_CB_OK;
+	return at[IFLA_AF_SPEC] ? netlink_read_devconf(at[IFLA_AF_SPEC], out) : MNL_CB_OK;
 }
 
 int netlink_iface_get(struct mnl_socket *nl, const char *name, int index, struct netlink_iface *out)

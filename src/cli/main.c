@@ -61,7 +61,7 @@ int cli_option(struct cli *cli, const struct cli_command *command, int argc, cha
 			break;
 		case OPTION_HELP:
 			command_usage(command);
-			*done = CLI_DONE;
+			*done = cli_flush();
 			return -1;
 		case '?':
 			fprintf(stderr, "Try tlsbaton %s --help.\n", command->name);
@@ -133,10 +133,10 @@ int main(int argc, char **argv)
 			break;
 		case OPTION_HELP:
 			usage(stdout);
-			return CLI_DONE;
+			return cli_flush();
 		case OPTION_VERSION:
 			puts("tlsbaton " TLSBATON_VERSION);
-			return CLI_DONE;
+			return cli_flush();
 		default:
 			fputs("Try tlsbaton --help.\n", stderr);
 			return CLI_USAGE;

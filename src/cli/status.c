@@ -7,6 +7,7 @@ static int status_run(struct cli *cli, int argc, char **argv)
 {
 	static const struct option own[] = {{"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
 	json_auto_t *answer = NULL;
+	const json_t *status;
 	bool json = false;
 	int done, r;
 
@@ -19,12 +20,17 @@ static int status_run(struct cli *cli, int argc, char **argv)
 	r = cli_ask(cli, "status", NULL, STATUS_TIMEOUT_MS, &answer);
 	if (r != CLI_DONE)
 		return r;
-	if (!json) {
-		cli_render_status(stdout, json_object_get(answer, "status"));
-		return cli_flush();
+	status = json_object_get(answer, "status");
+	if (!json_is_object(status)) {
+		cli_error("tlsbatond's answer has no status in it; is it of this version?");
+		return CLI_FAILED;
 	}
-	json_dumpf(json_object_get(answer, "status"), stdout, JSON_INDENT(2));
-	putchar('\n');
+	if (json) {
+		json_dumpf(status, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		cli_render_status(stdout, status);
+	}
 	return cli_flush();
 }
 

@@ -155,12 +155,19 @@ static int start(struct daemon *daemon)
 	return run(daemon, config, helper);
 }
 
+static void on_warning(void *arg, const char *text)
+{
+	(void)arg;
+	log_warning("%s", text);
+}
+
 static int check(const char *path)
 {
 	struct config *config;
 
 	if (load(path, false, &config) < 0)
 		return EXIT_FAILURE;
+	config_warnings(config, on_warning, NULL);
 	printf("%s: correct\n", path);
 	config_free(config);
 	return EXIT_SUCCESS;

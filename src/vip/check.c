@@ -13,6 +13,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,20 +116,24 @@ int vip_parse(struct netlink_address *out, const char *text, char *error, size_t
 
 int vip_effective(const char *name, uint32_t own, uint32_t *out)
 {
-	char path[128];
-	unsigned all;
-	FILE *file;
-	int n;
+	char path[128], text[32] = "", *end;
+	unsigned long all;
+	ssize_t n;
+	int fd, r;
 
 	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/all/%s", name);
-	file = fopen(path, "re");
-	if (!file)
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	n = fscanf(file, "%u", &all);
-	fclose(file);
-	if (n != 1)
+	n = read(fd, text, sizeof(text) - 1);
+	r = n < 0 ? -errno : 0;
+	close(fd);
+	if (r < 0)
+		return r;
+	all = strtoul(text, &end, 10);
+	if (end == text || all > INT32_MAX)
 		return -EIO;
-	*out = MAX(all, own);
+	*out = MAX((uint32_t)all, own);
 	return 0;
 }
 
@@ -146,7 +151,7 @@ static int vip_check_other(struct mnl_socket *nl, int index, const char *service
                            size_t error_size)
 {
 	struct netlink_iface other;
-	uint32_t ignore, announce;
+	uint32_t ignore = 0, announce = 0;
 	int r;
 
 	r = netlink_iface_get(nl, NULL, index, &other);
@@ -183,7 +188,7 @@ static bool vip_on_segment(const struct vip *vip, const struct netlink_address *
 
 int vip_check_all(char *error, size_t error_size)
 {
-	uint32_t ignore;
+	uint32_t ignore = 0;
 	int r;
 
 	r = vip_effective("arp_ignore", 0, &ignore);

@@ -183,15 +183,11 @@ void test_net_down(void)
 
 int test_net_arp_ignore(enum test_net_place place)
 {
-	FILE *file;
-	int value;
+	char line[32];
 
-	test_net_enter(place);
-	file = fopen("/proc/sys/net/ipv4/conf/eth0/arp_ignore", "re");
-	assert_non_null(file);
-	assert_int_equal(fscanf(file, "%d", &value), 1);
-	fclose(file);
-	return value;
+	test_net_read(place, line, sizeof(line),
+	              "read n </proc/sys/net/ipv4/conf/eth0/arp_ignore; echo $n");
+	return (int)strtol(line, NULL, 10);
 }
 
 bool test_net_has_flag(enum test_net_place place, const char *flag)
@@ -200,7 +196,7 @@ bool test_net_has_flag(enum test_net_place place, const char *flag)
 
 	test_net_read(place, line, sizeof(line),
 	              "ip link show eth0 | grep -c '[<,]%s[,>]' || :", flag);
-	return atoi(line) > 0;
+	return strtol(line, NULL, 10) > 0;
 }
 
 bool test_net_has_address(enum test_net_place place, const char *address)
@@ -209,7 +205,7 @@ bool test_net_has_address(enum test_net_place place, const char *address)
 
 	test_net_read(place, line, sizeof(line),
 	              "ip address show eth0 | grep -c ' %s ' || :", address);
-	return atoi(line) > 0;
+	return strtol(line, NULL, 10) > 0;
 }
 
 int test_net_neighbour(const char *ip)
@@ -273,7 +269,8 @@ unsigned test_net_who_has(const char *ip)
 		while ((n = test_net_next(client, frame, sizeof(frame))) > 0)
 			if (n >= 42 && frame[12] == 8 && frame[13] == 6 && frame[21] == 2 &&
 			    memcmp(frame + 28, ask + 38, 4) == 0)
-				who |= frame[27] == MAC_A ? 1U << NET_A : 1U << NET_B;
+				who |= ((frame[27] & 0x0f) == MAC_A ? 1U << NET_A : 1U << NET_B)
+				       << (frame[27] & 0x10 ? NET_PLACES : 0);
 		close(at[i]);
 	}
 	close(client);

@@ -53,7 +53,8 @@ int test_net_neighbour(const char *ip);
 /* Makes the client's kernel ask anew for `ip`, and says whom it believes. */
 int test_net_resolve(const char *ip);
 
-/* Asks, as the client, who has 10.77.0.10 (all that answered, as a bit set of NET_… places). */
+/* Asks, as the client, who has `ip`. Returns all that answered: 1 << NET_A for a's eth0, that << NET_PLACES
+ * for an interface of a whose hardware address ends in 1a; likewise b. */
 unsigned test_net_who_has(const char *ip);
 
 /* Everything that arrives at the client from now on; the descriptor is the caller's to close. */

@@ -360,7 +360,7 @@ int vip_held(struct vip *vip)
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
 	struct vip_state state;
-	uint32_t ignore;
+	uint32_t ignore = 0;
 	int r;
 
 	r = netlink_open(&nl);

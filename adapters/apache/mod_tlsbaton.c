@@ -78,9 +78,9 @@ static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 /*
  * A child connects to the daemon before it takes its first client, so that this client's session is
  * held back and sent like any other. The library connects in steps, at each call; a daemon that is
- * there is connected after one or two.
+ * there is connected after one or two, and one that is not costs a child this much at its start.
  */
-#define CHILD_CONNECT_MS 20
+#define CHILD_CONNECT_MS 100
 static void child_init(apr_pool_t *pchild, server_rec *s)
 {
 	ap_socache_instance_t *cache = cache_active();

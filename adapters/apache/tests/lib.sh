@@ -301,6 +301,15 @@ several_children()
 	fi
 }
 
+one_child()
+{
+	if [ "$MPM" = prefork ]; then
+		GLOBAL=$'StartServers 1\nServerLimit 1\nMaxRequestWorkers 1'
+	else
+		GLOBAL=$'ThreadsPerChild 4\nThreadLimit 4\nServerLimit 1\nStartServers 1\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4'
+	fi
+}
+
 # get_elsewhere IN OUT: resumes until another process than the one of the last request of
 # `get /server-status?auto` has answered. Prints Reused if all were.
 get_elsewhere()

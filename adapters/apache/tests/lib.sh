@@ -130,10 +130,11 @@ TICKETS=off
 CACHE=tlsbaton:$SOCKET
 MODULES='tlsbaton ssl' # loaded in this order
 GLOBAL=                # more lines for the server …
-VHOST=                 # … and for its virtual host
+VHOST=                 # … and for its virtual hosts
+NAMES=localhost        # of the virtual hosts
 write_config()
 {
-	local root=$T/$1 module path
+	local root=$T/$1 module path name
 	mkdir -p "$root/www"
 	echo 'hello' >"$root/www/hello"
 	{
@@ -162,21 +163,25 @@ write_config()
 			<IfModule ssl_module>
 			SSLSessionCache $CACHE
 			SSLSessionTickets $TICKETS
-			<VirtualHost 127.0.0.1:$PORT>
-			# mod_ssl ties a session to name and port, so one service has the same of both on all its
-			# servers; here their real ports have to differ.
-			ServerName localhost:443
-			SSLEngine on
-			SSLProtocol -all +$PROTOCOL
-			SSLCertificateFile $T/server.crt
-			SSLCertificateKeyFile $T/server.key
-			<Location /server-status>
-			SetHandler server-status
-			</Location>
-			$VHOST
-			</VirtualHost>
-			</IfModule>
 		EOF
+		for name in $NAMES; do
+			cat <<-EOF
+				<VirtualHost 127.0.0.1:$PORT>
+				# mod_ssl ties a session to name and port, so one service has the same of both on all its
+				# servers; here their real ports have to differ.
+				ServerName $name:443
+				SSLEngine on
+				SSLProtocol -all +$PROTOCOL
+				SSLCertificateFile $T/server.crt
+				SSLCertificateKeyFile $T/server.key
+				<Location /server-status>
+				SetHandler server-status
+				</Location>
+				$VHOST
+				</VirtualHost>
+			EOF
+		done
+		echo '</IfModule>'
 	} >"$root/httpd.conf"
 }
 

@@ -47,6 +47,7 @@ apache_stop order
 
 TICKETS=on
 GLOBAL=
+NAMES='localhost another'
 for version in 1.2 1.3; do
 	case_ "TLS $version with tickets: serves, stores nothing, says why once"
 	PROTOCOL=TLSv$version

@@ -18,9 +18,14 @@ openssl x509 -req -in "$T/client.csr" -CA "$T/ca.crt" -CAkey "$T/ca.key" -CAcrea
 
 several_children
 
-case_ "a full handshake is stored, and resumes in another process"
+case_ "children connect before their first client comes"
 apache_start first
 port_first=$PORT
+n_children=2
+[ "$MPM" = prefork ] || n_children=4
+until_true figure_is workers $((n_children + 1)) # and the parent
+
+case_ "a full handshake is stored, and resumes in another process"
 is "first handshake" "$(get '/server-status?auto' - "$T/s1")" New
 at_least "records stored" "$(figure stored)" 1
 is "second handshake" "$(get_elsewhere "$T/s1" "$T/s2")" Reused

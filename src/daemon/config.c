@@ -84,7 +84,8 @@ static void parse_unknown(struct config_parse *p, const cfg_t *section, const ch
 }
 
 /* What libconfuse itself finds wrong. */
-__attribute__((nonnull)) static void parse_error(cfg_t *section, const char *fmt, va_list args)
+__attribute__((nonnull, format(printf, 2, 0))) static void
+parse_error(cfg_t *section, const char *fmt, va_list args)
 {
 	struct config_parse *p = parse_current;
 	char text[256];

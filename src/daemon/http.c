@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
 #include "daemon/config_value.h"
+#include "daemon/http_limit.h"
 #include "daemon/metrics.h"
 
 /* What a client may cost: bytes of headers and body, and seconds of silence. */
@@ -16,6 +18,7 @@
 
 struct http {
 	struct evhttp *evhttp;
+	struct http_limit limit;
 	json_t *(*status)(void *arg);
 	void *arg;
 };
@@ -86,9 +89,11 @@ static void on_request(struct evhttp_request *request, void *arg)
 	}
 }
 
-static int http_listen(struct http *http, const char *address, char *error, size_t error_size)
+static int http_listen(struct http *http, struct event_base *base, const char *address, char *error,
+                       size_t error_size)
 {
 	struct sockaddr_storage ss;
+	struct evhttp_bound_socket *bound;
 	char why[CONFIG_WHY_MAX];
 	int one = 1, fd, r;
 
@@ -111,11 +116,13 @@ static int http_listen(struct http *http, const char *address, char *error, size
 			close(fd);
 		return r;
 	}
-	if (evhttp_accept_socket(http->evhttp, fd) < 0) {
+	bound = evhttp_accept_socket_with_handle(http->evhttp, fd);
+	if (!bound) {
 		close(fd);
 		return -ENOMEM;
 	}
-	return 0;
+	return http_limit_init(&http->limit, base, http->evhttp,
+	                       evhttp_bound_socket_get_listener(bound));
 }
 
 int http_new(struct http **out, struct event_base *base, const char *address,
@@ -141,7 +148,7 @@ int http_new(struct http **out, struct event_base *base, const char *address,
 	                               EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS |
 	                               EVHTTP_REQ_TRACE | EVHTTP_REQ_CONNECT | EVHTTP_REQ_PATCH);
 	evhttp_set_gencb(http->evhttp, on_request, http);
-	r = http_listen(http, address, error, error_size);
+	r = http_listen(http, base, address, error, error_size);
 	if (r < 0)
 		return r;
 	*out = http;
@@ -155,5 +162,6 @@ void http_free(struct http *http)
 		return;
 	if (http->evhttp)
 		evhttp_free(http->evhttp);
+	http_limit_deinit(&http->limit);
 	free(http);
 }

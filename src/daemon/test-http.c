@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/buffer.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #include "daemon/http.h"
+#include "daemon/http_limit.h"
 #include "daemon/metrics.h"
 
 struct bench {
@@ -273,6 +275,47 @@ static void test_where_it_listens(void **state)
 	assert_null(second);
 }
 
+static unsigned n_descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+/* Connections that say nothing take no more descriptors than the limit, and when they go the next is served. */
+static void test_too_many(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_in address = {.sin_family = AF_INET,
+	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	                              .sin_port = htons(b->port)};
+	int fds[HTTP_CONNECTIONS_MAX + 8];
+	unsigned before;
+
+	for (int round = 0; round < 3; round++) {
+		before = n_descriptors();
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+			fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			assert_int_equal(
+			    connect(fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
+			event_base_loop(b->base, EVLOOP_NONBLOCK);
+		}
+		for (int i = 0; i < 20; i++)
+			event_base_loop(b->base, EVLOOP_NONBLOCK);
+		assert_int_equal(n_descriptors(), before + ARRAY_SIZE(fds) + HTTP_CONNECTIONS_MAX);
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+			close(fds[i]);
+		ASSERT_HOLDS(get(b, "/status"), "200 OK");
+		ASSERT_HOLDS(get(b, "/status"), "200 OK");
+		assert_in_range(n_descriptors(), before - 1, before + 1);
+	}
+	/* And one that does speak leaves its place, too. */
+	for (int i = 0; i < 3 * HTTP_CONNECTIONS_MAX; i++)
+		ASSERT_HOLDS(get(b, "/status"), "200 OK");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +324,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_metrics_are_well_formed, set_up, tear_down),
 	    cmocka_unit_test(test_metrics_of_a_hostile_status),
 	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_memory_for_a_status, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_where_it_listens, set_up, tear_down),
 	};

@@ -1,0 +1,95 @@
+/*
+ * evhttp (2.1) takes every connection, and tells nobody when one that never made a request ends. So any user of
+ * this machine could take all of the daemon's descriptors, and leave it none for peers and workers.
+ *
+ * What it lets us do is make each connection's bufferevent. We keep a reference to it. evhttp drops its own when
+ * the connection ends, and bufferevent_free() takes the callbacks off first: a bufferevent without an event
+ * callback is one that only we still hold. evhttp itself closes the descriptor, because the bufferevent is made
+ * without BEV_OPT_CLOSE_ON_FREE; so what we hold on to, until somebody looks, is a little memory.
+ *
+ * With all places taken the listener stops, further connections wait in the kernel's backlog, and a timer looks
+ * for places that have become free.
+ */
+#include "daemon/http_limit.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+static const struct timeval again_after = {.tv_usec = 250000};
+
+static bool has_ended(struct bufferevent *bev)
+{
+	bufferevent_event_cb on_event = NULL;
+
+	bufferevent_getcb(bev, NULL, NULL, &on_event, NULL);
+	return on_event == NULL;
+}
+
+/* Lets go of those that have ended. The number of free places. */
+static size_t limit_sweep(struct http_limit *limit)
+{
+	size_t n_free = 0;
+
+	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++) {
+		if (limit->open[i] && has_ended(limit->open[i])) {
+			bufferevent_decref(limit->open[i]);
+			limit->open[i] = NULL;
+		}
+		n_free += !limit->open[i];
+	}
+	return n_free;
+}
+
+static void limit_stop(struct http_limit *limit)
+{
+	if (event_add(limit->again, &again_after) == 0)
+		evconnlistener_disable(limit->listener);
+}
+
+/* evhttp has accepted a connection and wants a bufferevent for it. */
+static struct bufferevent *on_connection(struct event_base *base, void *arg)
+{
+	struct http_limit *limit = arg;
+	struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+	size_t n_free = limit_sweep(limit), place = 0;
+
+	/* There is a place: the listener stops when the last one is taken. */
+	while (place < HTTP_CONNECTIONS_MAX && limit->open[place])
+		place++;
+	if (!bev || place == HTTP_CONNECTIONS_MAX)
+		return bev;
+	bufferevent_incref(bev);
+	limit->open[place] = bev;
+	if (n_free == 1)
+		limit_stop(limit);
+	return bev;
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_limit *limit = arg;
+
+	(void)fd, (void)what;
+	if (limit_sweep(limit) == 0 || evconnlistener_enable(limit->listener) < 0)
+		(void)event_add(limit->again, &again_after);
+}
+
+int http_limit_init(struct http_limit *limit, struct event_base *base, struct evhttp *evhttp,
+                    struct evconnlistener *listener)
+{
+	limit->again = event_new(base, -1, 0, on_again, limit);
+	if (!limit->again)
+		return -ENOMEM;
+	limit->listener = listener;
+	evhttp_set_bevcb(evhttp, on_connection, limit);
+	return 0;
+}
+
+void http_limit_deinit(struct http_limit *limit)
+{
+	if (limit->again)
+		event_free(limit->again);
+	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
+		if (limit->open[i])
+			bufferevent_decref(limit->open[i]);
+}

@@ -76,6 +76,7 @@ static void recover_dead(struct table *table, uint64_t position, const struct re
 {
 	word_t *record = log_at(table, position);
 
+	sweep_note(&table->sweep, position, INT64_MAX); /* a chunk may start with it */
 	word_store(&record[RECORD_META],
 	           record_meta_pack(&(struct record_meta){.bytes = meta->bytes,
 	                                                  .flags = meta->flags & RECORD_PAD},

@@ -7,7 +7,7 @@
 
 #include "daemon/config.h"
 
-#define LINE_BYTES (sizeof(CONFIG_KEY_PREFIX) - 1 + 2 * REPL_KEY_BYTES + 1)
+#define LINE_BYTES (sizeof(CONFIG_KEY_PREFIX) - 1 + (size_t)2 * REPL_KEY_BYTES + 1)
 
 static int make_line(char line[LINE_BYTES])
 {

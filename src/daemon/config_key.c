@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define KEY_LINE_BYTES (sizeof(CONFIG_KEY_PREFIX) - 1 + 2 * REPL_KEY_BYTES + 1)
+#define KEY_LINE_BYTES (sizeof(CONFIG_KEY_PREFIX) - 1 + (size_t)2 * REPL_KEY_BYTES + 1)
 
 static int key_fail(const char *path, const char *what, char *error, size_t error_size)
 {

@@ -237,6 +237,7 @@ static int set_peer_address(struct config_parse *p, cfg_t *section, const char *
 	struct config *c = p->config;
 	struct repl_peer_config peer = {0};
 	struct sockaddr_storage address;
+	const char *name = section->title ? section->title : "";
 	char name_why[CONFIG_WHY_MAX];
 	int r;
 
@@ -247,7 +248,7 @@ static int set_peer_address(struct config_parse *p, cfg_t *section, const char *
 		return -EINVAL;
 	}
 	/* The name comes first in the file, so an error in it does, too. */
-	if (config_value_name(section->title ? section->title : "", name_why) < 0)
+	if (config_value_name(name, name_why) < 0)
 		return config_fail(&p->errors, config_section_line(p), "peer: %s", name_why);
 	r = config_value_endpoint(&address, value, why);
 	if (r < 0)
@@ -256,11 +257,11 @@ static int set_peer_address(struct config_parse *p, cfg_t *section, const char *
 		if (config_same_address(&address, &p->peers[i])) {
 			snprintf(why, CONFIG_WHY_MAX,
 			         "%s is the address of peer '%s' already; write that of '%s'",
-			         value, c->peers[i].name, section->title);
+			         value, c->peers[i].name, name);
 			return -EINVAL;
 		}
 	}
-	peer.name = strdup(section->title);
+	peer.name = strdup(name);
 	peer.address = strdup(value);
 	p->peers[c->n_peers] = address;
 	p->peer_lines[c->n_peers] = config_section_line(p);

@@ -2,12 +2,17 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #define ANSWER_MAX                                                                                 \
 	(1 << 20) /* bytes of a line from the daemon; a status with 15 peers has some 6,000 */
+
+/* How often, and how long in between, to try at a daemon whose backlog is full: it hangs, or has a lot to do. */
+#define CONNECT_TRIES 40
+#define CONNECT_PAUSE_MS 50
 
 struct conversation {
 	const char *path;
@@ -30,6 +35,9 @@ static int unreachable(const char *path, int error)
 	case EPERM:
 		cli_error("%s: only root and tlsbatond's own user may ask it; use sudo", path);
 		break;
+	case EAGAIN:
+		cli_error("%s: tlsbatond does not take connections; see its log", path);
+		break;
 	default:
 		cli_error("%s: tlsbatond cannot be reached: %s", path, strerror(error));
 	}
@@ -43,10 +51,16 @@ static int ask_connect(struct conversation *c)
 	if (strlen(c->path) >= sizeof(address.sun_path))
 		return unreachable(c->path, ENAMETOOLONG);
 	memcpy(address.sun_path, c->path, strlen(c->path));
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+	/* Non-blocking for the connect: a blocking one would wait for a hanging daemon without end. */
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (c->fd < 0)
 		return unreachable(c->path, errno);
-	return CLI_DONE;
+	for (int i = 0; connect(c->fd, (struct sockaddr *)&address, sizeof(address)) < 0; i++) {
+		if (errno != EAGAIN || i == CONNECT_TRIES)
+			return unreachable(c->path, errno);
+		poll(NULL, 0, CONNECT_PAUSE_MS);
+	}
+	return fcntl(c->fd, F_SETFL, 0) < 0 ? unreachable(c->path, errno) : CLI_DONE;
 }
 
 /* A daemon that refuses a connection says why and closes: the write fails, and what it said is read all

@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 /* The daemon keeps the deadline. This is for one that hangs: how much longer than that silence may last. */
-#define SILENCE_MS 15000
+#define SILENCE_MS 30000
 
 static int command(struct cli *cli, const char *name, json_t *args, int timeout_ms)
 {

@@ -331,6 +331,29 @@ static void test_strange_daemons(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* A daemon that hangs with a full backlog. */
+static void test_hanging_daemon(void **state)
+{
+	struct bench *b = *state;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[4];
+
+	control_free(b->control);
+	b->control = NULL;
+	memcpy(address.sun_path, b->socket, strlen(b->socket));
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 0), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		(void)!connect(fds[i], (struct sockaddr *)&address, sizeof(address));
+	}
+	assert_int_equal(run(b, "-c", b->config, "status", NULL), CLI_UNREACHABLE);
+	ASSERT_HOLDS(b->err, "does not take connections; see its log");
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	close(listener);
+}
+
 static void test_keygen(void **state)
 {
 	struct bench *b = *state;
@@ -474,6 +497,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_usage, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_daemon, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_strange_daemons, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_hanging_daemon, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_keygen, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_check, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_sessions, set_up, tear_down),

@@ -101,7 +101,12 @@ static int ask_line(struct conversation *c, int timeout_ms, json_t **line)
 			cli_error("%s: tlsbatond does not answer; see its log", c->path);
 			return CLI_UNREACHABLE;
 		}
-		if (r > 0 && c->n < ANSWER_MAX)
+		if (c->n == ANSWER_MAX) {
+			cli_error("%s: what listens here is no tlsbatond: it says more than 1 MiB",
+			          c->path);
+			return CLI_UNREACHABLE;
+		}
+		if (r > 0)
 			got = recv(c->fd, c->buffer + c->n, ANSWER_MAX - c->n, 0);
 		if (r < 0 || got < 0)
 			return unreachable(c->path, errno);

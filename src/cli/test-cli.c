@@ -311,6 +311,8 @@ static void test_strange_daemons(void **state)
 	    {"{\"ok\":false,\"error\":7}\n", CLI_FAILED, "says no, and not why"},
 	    {"{\"ok\":true}\n", CLI_DONE, ""},
 	};
+	const size_t n_endless = (size_t)1 << 21;
+	_cleanup_(freep) char *endless = NULL;
 	struct bench *b = *state;
 	int status;
 	pid_t pid;
@@ -325,6 +327,16 @@ static void test_strange_daemons(void **state)
 		assert_int_equal(status, 0);
 		unlink(b->socket);
 	}
+	endless = malloc(n_endless + 1);
+	assert_non_null(endless);
+	memset(endless, 'x', n_endless);
+	endless[n_endless] = '\0';
+	pid = liar(b->socket, endless);
+	assert_int_equal(run(b, "-c", b->config, "promote", NULL), CLI_UNREACHABLE);
+	ASSERT_HOLDS(b->err, "says more than 1 MiB");
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	unlink(b->socket);
+
 	pid = liar(b->socket, "{\"ok\":true,\"status\":[]}\n");
 	assert_int_equal(run(b, "-c", b->config, "status", NULL), CLI_FAILED);
 	ASSERT_HOLDS(b->err, "no status in it");

@@ -229,6 +229,7 @@ static const struct mistake {
     {BASE "log-level = info\n", 4, "'info' is not known", "error, warning, notice or debug"},
     /* peers */
     {BASE "\npeer b {\n}\n", 5, "peer 'b' has no address", "write address"},
+    {BASE "worker-users = {root}\npeer b {\n}\n", 5, "peer 'b' has no address", "write address"},
     {BASE "peer b {\n address = b.example:7410\n}\n", 5, "does not start with an IP",
      "192.0.2.7:7410"},
     {BASE "peer \"b c\" {\n address = 1.2.3.4:5\n}\n", 4, "'b c' is not a name", "letters, digits"},

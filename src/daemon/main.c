@@ -9,6 +9,7 @@
 #include "daemon/config.h"
 #include "daemon/node.h"
 #include "daemon/privileges.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "vip/vip_helper.h"
 
@@ -64,7 +65,7 @@ static void on_reload(evutil_socket_t signal, short what, void *arg)
 
 	(void)signal;
 	(void)what;
-	sd_notify(0, "RELOADING=1");
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_monotonic_us());
 	if (load(daemon->config_path, daemon->verbose, &config) == 0)
 		node_reload(daemon->node, config);
 	else

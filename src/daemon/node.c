@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/parts.h"
+#include "util/clock.h"
 
 /*
  * A notice becomes a record of the table, whose end is the position that peers must ack before the
@@ -18,27 +18,6 @@
 #define CLOCK_JUMP_MS 2000 /* what is said aloud */
 
 static const struct timeval every_second = {.tv_sec = 1};
-
-int64_t node_monotonic_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static int64_t node_wall_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-int64_t node_wall_s(void)
-{
-	return node_wall_ms() / 1000;
-}
 
 /* ---- Workers to table ---- */
 
@@ -53,7 +32,7 @@ static void on_notice(void *arg, const struct table_record *given, uint64_t *pos
 {
 	struct node *node = arg;
 	struct table_record record = *given;
-	int64_t now_s = node_wall_s();
+	int64_t now_s = clock_wall_ms() / 1000;
 	uint64_t end = 0;
 	int r;
 
@@ -176,7 +155,7 @@ static int start_repl(struct node *node, const struct config *config, char *erro
  * own limit. */
 static void watch_clock(struct node *node)
 {
-	int64_t skew = node_wall_ms() - node_monotonic_ms();
+	int64_t skew = clock_wall_ms() - clock_monotonic_us() / 1000;
 	int64_t jump = skew - node->clock_skew_ms;
 
 	if (jump > CLOCK_JUMP_MS || jump < -CLOCK_JUMP_MS)
@@ -193,7 +172,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (table_expire(node->table, node_wall_s(), SWEEP_SLICE))
+	if (table_expire(node->table, clock_wall_ms() / 1000, SWEEP_SLICE))
 		event_add(node->sweep, &at_once);
 	else
 		event_add(node->sweep, &every_second);
@@ -244,14 +223,14 @@ static int open_table(struct node *node, char *error, size_t error_size)
 	int r;
 
 	snprintf(path, sizeof(path), "%s/table", node->config->run_directory);
-	r = table_open(&node->table, path, node->config->table_bytes, lock, node_wall_s(), why,
-	               sizeof(why));
+	r = table_open(&node->table, path, node->config->table_bytes, lock, clock_wall_ms() / 1000,
+	               why, sizeof(why));
 	if (r == -ENOMEM || r == -EPERM) {
 		log_warning("the session table cannot be locked in memory (%s): sessions may be "
 		            "swapped to disk; raise RLIMIT_MEMLOCK",
 		            strerror(-r));
-		r = table_open(&node->table, path, node->config->table_bytes, false, node_wall_s(),
-		               why, sizeof(why));
+		r = table_open(&node->table, path, node->config->table_bytes, false,
+		               clock_wall_ms() / 1000, why, sizeof(why));
 	}
 	if (r == -EWOULDBLOCK)
 		snprintf(error, error_size,
@@ -319,8 +298,8 @@ int node_new(struct node **out, struct event_base *base, struct config *config,
 	node->base = base;
 	node->config = config;
 	node->helper = helper;
-	node->started_ms = node_monotonic_ms();
-	node->clock_skew_ms = node_wall_ms() - node->started_ms;
+	node->started_ms = clock_monotonic_us() / 1000;
+	node->clock_skew_ms = clock_wall_ms() - node->started_ms;
 	snprintf(error, error_size, "out of memory");
 	r = roles_init(node);
 	if (r == 0)

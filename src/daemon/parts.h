@@ -47,7 +47,4 @@ void roles_command(struct node *node, struct control_request *request, const cha
                    const json_t *args);
 void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
 
-int64_t node_monotonic_ms(void);
-int64_t node_wall_s(void);
-
 #endif

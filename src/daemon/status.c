@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "daemon/parts.h"
+#include "util/clock.h"
 
 static const char *peer_state(enum repl_peer_state state)
 {
@@ -155,8 +156,8 @@ json_t *node_status(struct node *node)
 	}
 	out = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "version", TLSBATON_VERSION, "node",
 	                node->config->node, "group", node->config->group, "uptime_s",
-	                (json_int_t)((node_monotonic_ms() - node->started_ms) / 1000), "role", role,
-	                "term", integer(node->role.term));
+	                (json_int_t)((clock_monotonic_us() / 1000 - node->started_ms) / 1000),
+	                "role", role, "term", integer(node->role.term));
 	json_object_set_new(out, "service", service_status(node));
 	json_object_set_new(out, "table", table_status(node));
 	json_object_set_new(out, "workers", workers_status(node));

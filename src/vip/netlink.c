@@ -47,6 +47,32 @@ int netlink_open(struct mnl_socket **out)
 	return 0;
 }
 
+int netlink_watch(struct mnl_socket **out)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int r;
+
+	if (!nl)
+		return -errno;
+	if (mnl_socket_bind(nl, RTMGRP_LINK, MNL_SOCKET_AUTOPID) < 0) {
+		r = -errno;
+		mnl_socket_close(nl);
+		return r;
+	}
+	*out = nl;
+	return 0;
+}
+
+void netlink_drain(struct mnl_socket *nl)
+{
+	char buffer[NETLINK_BUFFER];
+
+	/* ENOBUFS says that messages were lost, which is as good as having read them. */
+	while (recv(mnl_socket_get_fd(nl), buffer, sizeof(buffer), 0) > 0 || errno == ENOBUFS ||
+	       errno == EINTR)
+		;
+}
+
 void netlink_close(struct mnl_socket *nl)
 {
 	if (nl)

@@ -36,6 +36,11 @@ struct netlink_address {
 int netlink_open(struct mnl_socket **out) MUST_CHECK;
 void netlink_close(struct mnl_socket *nl); /* NULL is fine */
 
+/* A socket that becomes readable when anything about any interface changes, for poll(2). netlink_drain()
+ * takes what has come, never blocking: what it said is to be read anew, if it matters. */
+int netlink_watch(struct mnl_socket **out) MUST_CHECK;
+void netlink_drain(struct mnl_socket *nl);
+
 /* Finds an interface by `name`, or by `index` when that is NULL. -ENODEV: there is none. */
 int netlink_iface_get(struct mnl_socket *nl, const char *name, int index,
                       struct netlink_iface *out) MUST_CHECK;

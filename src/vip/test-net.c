@@ -146,18 +146,19 @@ void test_net_up(void)
 		net_write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
 		net_write("/proc/sys/net/ipv6/conf/default/router_solicitations", "0");
 	}
-	/* Each link is made at its place; the switch's end is then sent there, named by a descriptor of ours. */
+	/* Each link is made at its place; the switch's end is then sent there, named by a descriptor of ours.
+	 * Were the indices of both ends the same, the kernel would take a second to see the carrier. */
 	for (int i = NET_CLIENT; i < NET_PLACES; i++)
-		test_net_run(
-		    i,
-		    "ip -batch - <<EOF\n"
-		    "link set lo up\n"
-		    "link add eth0 address 02:00:00:00:00:%02x type veth peer name port%d\n"
-		    "link set port%d netns /proc/%d/fd/%d\n"
-		    "link set eth0 up\n"
-		    "%s"
-		    "EOF",
-		    macs[i], i, i, (int)getpid(), places[NET_SWITCH], nodes[i]);
+		test_net_run(i,
+		             "ip -batch - <<EOF\n"
+		             "link set lo up\n"
+		             "link add eth0 index 7 address 02:00:00:00:00:%02x type veth"
+		             " peer name port%d index %d\n"
+		             "link set port%d netns /proc/%d/fd/%d\n"
+		             "link set eth0 up\n"
+		             "%s"
+		             "EOF",
+		             macs[i], i, 100 + i, i, (int)getpid(), places[NET_SWITCH], nodes[i]);
 	test_net_run(NET_SWITCH,
 	             "ip -batch - <<EOF\n"
 	             "link set lo up\n"

@@ -95,6 +95,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
+	atomic_store(n_looks, 0);
 	test_net_up();
 	test_net_enter(NET_A);
 	f->base = event_base_new();
@@ -202,11 +203,11 @@ static void test_has_two_capabilities_and_nothing_else(void **state)
 	assert_non_null(fds);
 	while ((entry = readdir(fds)))
 		if (entry->d_name[0] != '.') {
-			assert_true(strtol(entry->d_name, NULL, 10) <= 3);
+			assert_true(strtol(entry->d_name, NULL, 10) <= 4);
 			n_open++;
 		}
 	closedir(fds);
-	assert_int_equal(n_open, 4);
+	assert_int_equal(n_open, 5);
 }
 
 static void test_answers_in_order_as_many_as_fit(void **state)
@@ -328,6 +329,26 @@ static void test_repeats_the_announcement(void **state)
 	assert_int_equal(ask(f, VIP_TAKE), 0);
 	for (int i = 0; i < 1 + 5; i++)
 		wait_for_announcement(capture);
+	close(capture);
+}
+
+/* The cable is pulled and plugged in again: there is no period, so nothing else would announce. */
+static void test_announces_when_the_carrier_returns(void **state)
+{
+	struct fixture *f = *state;
+	int capture;
+
+	assert_int_equal(ask(f, VIP_TAKE), 0);
+	test_net_run(NET_SWITCH, "ip link set port%d down", NET_A);
+	for (int i = 0; i < PATIENCE_MS && test_net_has_flag(NET_A, "LOWER_UP"); i++)
+		poll(NULL, 0, 1);
+	/* Until the burst of the take is over; its frames do not get through. */
+	for (int i = 0; i < PATIENCE_MS && atomic_load(n_looks) < 5; i++)
+		poll(NULL, 0, 1);
+	assert_int_equal(atomic_load(n_looks), 5);
+	capture = test_net_capture();
+	test_net_run(NET_SWITCH, "ip link set port%d up", NET_A);
+	wait_for_announcement(capture);
 	close(capture);
 }
 
@@ -473,6 +494,7 @@ int main(void)
 	    TEST(test_can_be_freed_from_its_answer),
 	    TEST(test_can_be_freed_from_the_news_of_its_death),
 	    TEST(test_repeats_the_announcement),
+	    TEST(test_announces_when_the_carrier_returns),
 	    TEST(test_does_not_announce_what_another_has_released),
 	    TEST(test_ends_with_the_daemon_and_leaves_the_address),
 	    TEST(test_needs_the_capabilities_and_not_root),

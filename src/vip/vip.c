@@ -378,3 +378,12 @@ int vip_held(struct vip *vip)
 			return 0;
 	return 1;
 }
+
+bool vip_has_carrier(const struct vip *vip)
+{
+	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
+	struct netlink_iface iface;
+
+	return netlink_open(&nl) == 0 && netlink_iface_get(nl, vip->interface, 0, &iface) == 0 &&
+	       (iface.flags & IFF_RUNNING);
+}

@@ -2,9 +2,11 @@
  * The service address: holding it, letting go of it, telling the network. Linux only: rtnetlink (libmnl),
  * /proc/sys/net/ipv4/conf, packet sockets. Needs CAP_NET_ADMIN and CAP_NET_RAW.
  *
- * The addresses are configured on the interface of every node at all times. The node that holds them
- * answers ARP; the others have arp_ignore = 8 on that interface and send no ARP of their own from it (a
- * standby's ARP request with the service address as its sender would move the address back to it).
+ * IPv4 addresses stand on the interface of every node; the node that holds them answers ARP, the others have
+ * arp_ignore = 8 and their ARP turned off (IFF_NOARP), since a standby's own ARP requests, with the service
+ * address as their sender, would move the address to it. A silent interface is mute as a whole, so it must
+ * carry service addresses only: a NIC, VLAN or macvlan of its own (docs/service-address.md). IPv6 addresses
+ * stand only where they are held.
  *
  * Functions here block for a few milliseconds: they run in the daemon's privileged helper process
  * (vip_helper.h), not in its event loop. Single-threaded.
@@ -40,7 +42,8 @@ void vip_free(struct vip *vip); /* leaves the network as it is */
  * them. Idempotent. On failure everything is as before, and `error` says which step failed. */
 int vip_take(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
 
-/* Makes sure that this node does not answer for the addresses (they stay configured). Idempotent. */
+/* Makes sure that this node does not answer for the addresses; those of IPv4 stand on the interface then,
+ * those of IPv6 do not. Idempotent. On failure everything is as before. */
 int vip_release(struct vip *vip, char *error, size_t error_size) MUST_CHECK;
 
 /* Sends one round of gratuitous ARP (request and reply forms, RFC 5227) and unsolicited neighbour

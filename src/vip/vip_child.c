@@ -5,6 +5,10 @@
  * calls four functions of vip.h whose configuration was fixed before the fork. Whoever takes over the
  * daemon can make it take or let go of the one configured address, and no more.
  *
+ * It also watches the interface. A NIC that is brought up needs seconds until frames leave it, and the
+ * announcements of a take may all have come too early; and a cable that is plugged into another port leaves
+ * switches with the old one. So when the carrier returns, a holder announces as after a take.
+ *
  * Its life is the socket pair's: when the daemon's end closes, whichever way the daemon ended, the next
  * poll sees it and the helper exits without touching the network. So it ignores the signals that a
  * terminal or a service manager sends to the whole group: the daemon, on its way down, may still need it.
@@ -28,6 +32,13 @@
 #include "vip/vip_schedule.h"
 
 enum { CHILD_FD = 3 };
+
+struct child {
+	struct vip *vip;
+	struct vip_schedule schedule;
+	struct mnl_socket *watch;
+	bool had_carrier;
+};
 
 static int64_t child_now_ms(void)
 {
@@ -112,7 +123,8 @@ static bool child_reply(unsigned op, int result, const char *error)
 	return send(CHILD_FD, &reply, sizeof(reply), 0) == (ssize_t)sizeof(reply);
 }
 
-static bool child_serve(struct vip *vip, struct vip_schedule *schedule)
+/* False: the daemon is gone, or not itself. */
+static bool child_serve(struct child *child)
 {
 	struct vip_request request;
 	char error[VIP_MESSAGE_ERROR_BYTES] = "";
@@ -123,17 +135,17 @@ static bool child_serve(struct vip *vip, struct vip_schedule *schedule)
 		return false;
 	switch (request.op) {
 	case VIP_TAKE:
-		r = vip_take(vip, error, sizeof(error));
+		r = vip_take(child->vip, error, sizeof(error));
 		if (r == 0)
-			vip_schedule_taken(schedule, child_now_ms());
+			vip_schedule_taken(&child->schedule, child_now_ms());
 		break;
 	case VIP_RELEASE:
-		r = vip_release(vip, error, sizeof(error));
+		r = vip_release(child->vip, error, sizeof(error));
 		if (r == 0)
-			vip_schedule_released(schedule, child_now_ms());
+			vip_schedule_released(&child->schedule, child_now_ms());
 		break;
 	case VIP_HELD:
-		r = vip_held(vip);
+		r = vip_held(child->vip);
 		if (r < 0)
 			vip_fail(error, sizeof(error), r, "cannot tell who holds the address: %s",
 			         vip_why(r));
@@ -146,19 +158,52 @@ static bool child_serve(struct vip *vip, struct vip_schedule *schedule)
 
 /* Another process may have let go of the address since: a node that announces what it does not hold would
  * take it from the one that does. */
-static void child_announce(struct vip *vip)
+static void child_announce(struct child *child)
 {
 	char error[VIP_MESSAGE_ERROR_BYTES];
 
-	if (vip_held(vip) == 1 && vip_announce(vip, error, sizeof(error)) < 0)
+	if (vip_held(child->vip) == 1 && vip_announce(child->vip, error, sizeof(error)) < 0)
 		log_warning("%s", error);
+	vip_schedule_announced(&child->schedule, child_now_ms());
+}
+
+static void child_look_at_carrier(struct child *child)
+{
+	bool has_carrier = vip_has_carrier(child->vip);
+
+	if (has_carrier && !child->had_carrier)
+		vip_schedule_taken(&child->schedule, child_now_ms());
+	child->had_carrier = has_carrier;
+}
+
+static _Noreturn void child_loop(struct child *child)
+{
+	struct pollfd ready[] = {
+	    {.fd = CHILD_FD, .events = POLLIN},
+	    {.fd = mnl_socket_get_fd(child->watch), .events = POLLIN},
+	};
+	int n;
+
+	for (;;) {
+		n = poll(ready, ARRAY_SIZE(ready),
+		         vip_schedule_wait(&child->schedule, child_now_ms()));
+		if (n < 0 && errno != EINTR)
+			_exit(EXIT_FAILURE);
+		if (n > 0 && ready[0].revents && !child_serve(child))
+			_exit(EXIT_SUCCESS);
+		if (n > 0 && ready[1].revents) {
+			netlink_drain(child->watch);
+			child_look_at_carrier(child);
+		}
+		if (vip_schedule_wait(&child->schedule, child_now_ms()) == 0)
+			child_announce(child);
+	}
 }
 
 _Noreturn void vip_child_run(int fd, struct vip *vip, unsigned announce_s, uid_t uid, gid_t gid)
 {
-	struct pollfd pollfd = {.fd = CHILD_FD, .events = POLLIN};
 	char error[VIP_MESSAGE_ERROR_BYTES] = "";
-	struct vip_schedule schedule;
+	struct child child = {.vip = vip};
 	int r;
 
 	prctl(PR_SET_NAME, "tlsbatond-vip");
@@ -167,18 +212,15 @@ _Noreturn void vip_child_run(int fd, struct vip *vip, unsigned announce_s, uid_t
 	if (r < 0)
 		_exit(EXIT_FAILURE); /* no socket to say it over: the daemon sees it closed */
 	r = child_confine(uid, gid, error, sizeof(error));
+	if (r == 0) {
+		r = netlink_watch(&child.watch);
+		if (r < 0)
+			vip_fail(error, sizeof(error), r, "cannot watch interfaces: %s",
+			         vip_why(r));
+	}
 	if (!child_reply(0, r, error) || r < 0)
 		_exit(EXIT_FAILURE);
-	vip_schedule_init(&schedule, announce_s, child_now_ms());
-	for (;;) {
-		r = poll(&pollfd, 1, vip_schedule_wait(&schedule, child_now_ms()));
-		if (r < 0 && errno != EINTR)
-			_exit(EXIT_FAILURE);
-		if (r > 0 && !child_serve(vip, &schedule))
-			_exit(EXIT_SUCCESS);
-		if (vip_schedule_wait(&schedule, child_now_ms()) == 0) {
-			child_announce(vip);
-			vip_schedule_announced(&schedule, child_now_ms());
-		}
-	}
+	child.had_carrier = vip_has_carrier(vip);
+	vip_schedule_init(&child.schedule, announce_s, child_now_ms());
+	child_loop(&child);
 }

@@ -22,6 +22,9 @@ int vip_fail(char *error, size_t error_size, int r, const char *fmt, ...) PRINTF
 /* Why a step failed with the negated errno `r`, with its remedy, for the end of a line. */
 const char *vip_why(int r);
 
+/* Whether frames can leave the interface: it is up and has a carrier. */
+bool vip_has_carrier(const struct vip *vip);
+
 #define VIP_TEXT_BYTES 64
 /* Writes the address as "192.0.2.1/24" to `text`, and returns it. */
 const char *vip_text(const struct netlink_address *address, char text[VIP_TEXT_BYTES]);

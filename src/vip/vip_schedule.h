@@ -1,7 +1,7 @@
 /*
  * When the helper announces again. A frame can be lost, a switch can be slow to bring a port up, a client
- * can have had its interface down: so an announcement is repeated soon after a take, and from then on
- * now and again. Pure: the caller brings the time (milliseconds of any monotonic clock).
+ * can have had its interface down: so an announcement is repeated soon after a take or a carrier's return,
+ * and from then on now and again. Pure: the caller brings the time (milliseconds of any monotonic clock).
  */
 #ifndef TLSBATON_VIP_VIP_SCHEDULE_H
 #define TLSBATON_VIP_VIP_SCHEDULE_H
@@ -17,7 +17,7 @@ struct vip_schedule {
 
 void vip_schedule_init(struct vip_schedule *schedule, unsigned period_s, int64_t now_ms);
 
-/* The address was taken (and announced) now: starts the burst. */
+/* The address was taken (and announced) now, or the network has returned: starts the burst. */
 void vip_schedule_taken(struct vip_schedule *schedule, int64_t now_ms);
 
 /* The address was let go: ends the burst. The period goes on, since another may hand the address back. */

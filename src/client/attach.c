@@ -14,6 +14,7 @@
  * never replicated; a server that means it calls tlsbaton_session_remove().
  */
 #include "client/handle.h"
+#include "client/recent.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -135,20 +136,28 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 
 /* ---- Lookups ---- */
 
+/* A reference that is the caller's. The record is always looked up: it says whether the session lives. */
 static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const unsigned char *id,
-                                int n_id)
+                                size_t n_id)
 {
+	struct tlsbaton *baton = attached->baton;
 	unsigned char der[TLSBATON_DER_MAX];
 	const unsigned char *end = der;
 	SSL_SESSION *session;
 	int64_t expires_s;
 	size_t n_der;
 
-	if (n_id < 0 || tlsbaton_session_get(attached->baton, id, (size_t)n_id, der, sizeof(der),
-	                                     &n_der, &expires_s) != 0)
+	if (tlsbaton_session_get(baton, id, n_id, der, sizeof(der), &n_der, &expires_s) != 0) {
+		recent_drop(baton->recent, id, n_id);
 		return NULL;
-	/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
-	session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
+	}
+	session = recent_get(baton->recent, id, n_id, client_now_s());
+	if (!session) {
+		/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
+		session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
+		if (session)
+			recent_put(baton->recent, session, expires_s, client_now_s());
+	}
 	OPENSSL_cleanse(der, n_der);
 	if (session)
 		(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
@@ -160,9 +169,9 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *cop
 	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
 	SSL_SESSION *session;
 
-	if (!attached)
+	if (!attached || n_id <= 0)
 		return NULL;
-	session = get_session(attached, ssl, id, n_id);
+	session = get_session(attached, ssl, id, (size_t)n_id);
 	if (session) {
 		*copy = 0;
 		return session;
@@ -183,6 +192,18 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
 
 /* ---- Attaching ---- */
 
+/* Only handles that are attached have one. */
+static int make_recent(struct tlsbaton *baton)
+{
+	int r = 0;
+
+	handle_lock(baton);
+	if (!baton->recent)
+		r = recent_new(&baton->recent);
+	handle_unlock(baton);
+	return r;
+}
+
 int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 {
 	struct attached *attached;
@@ -192,6 +213,8 @@ int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 		return -ENOMEM;
 	if (SSL_CTX_get_ex_data(ctx, index_attached))
 		return -EBUSY;
+	if (make_recent(baton) < 0)
+		return -ENOMEM;
 	attached = calloc(1, sizeof(*attached));
 	if (!attached)
 		return -ENOMEM;

@@ -9,6 +9,7 @@
  * A process made without the C library's fork() (a bare clone()) must exec, as most else fails there too.
  */
 #include "client/handle.h"
+#include "client/recent.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,16 +25,22 @@ static void before_fork(void)
 	struct tlsbaton *baton;
 
 	pthread_mutex_lock(&handles_lock);
-	LIST_FOREACH (baton, &handles, entry)
+	LIST_FOREACH (baton, &handles, entry) {
 		pthread_mutex_lock(&baton->lock);
+		if (baton->recent)
+			recent_lock_all(baton->recent);
+	}
 }
 
 static void after_fork(void)
 {
 	struct tlsbaton *baton;
 
-	LIST_FOREACH (baton, &handles, entry)
+	LIST_FOREACH (baton, &handles, entry) {
+		if (baton->recent)
+			recent_unlock_all(baton->recent);
 		pthread_mutex_unlock(&baton->lock);
+	}
 	pthread_mutex_unlock(&handles_lock);
 }
 

@@ -67,6 +67,7 @@ struct tlsbaton {
 	struct {
 		_Atomic uint64_t notice, since_us;
 	} polled[POLLED_GATES];
+	struct recent *recent; /* for attached contexts; NULL without */
 	int gate_fd; /* an epoll descriptor over the daemon's socket: stays the same over reconnections */
 
 	pthread_mutex_t lock; /* for all that follows; held for a copy, not for a wait */

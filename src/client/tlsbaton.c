@@ -1,5 +1,6 @@
 /* Handles, and what a server with session callbacks of its own calls. tlsbaton.h has the contract. */
 #include "client/handle.h"
+#include "client/recent.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -116,6 +117,7 @@ static void handle_deinit(struct tlsbaton *baton)
 	link_close(baton);
 	closep(&baton->gate_fd);
 	views_free(baton);
+	recent_free(baton->recent);
 	ring_unmap_data(baton->ring.data, baton->ring.data_bytes, wipe);
 	ring_unmap_page(baton->page);
 	pthread_mutex_destroy(&baton->lock);

@@ -19,7 +19,8 @@ struct worker {
 	uint8_t *data;
 	size_t data_bytes;
 	struct ring_consumer consumer;
-	bool busy; /* on the busy list: awake, so notices do not wake us */
+	bool busy;              /* on the busy list: looked at, so notices do not wake us */
+	unsigned n_empty_looks; /* in a row */
 	/* Batches whose records are stored and not yet acked, oldest first: a ring of its own. */
 	struct {
 		uint64_t seq;      /* of the batch's last notice */

@@ -1,11 +1,18 @@
 /*
  * The workers of this node.
  *
- * A ring is looked at for as long as each look finds something. Only when a look finds nothing does its
- * `sleeping` flag go up, and the next notice then sends one byte on the worker's socket. So a loaded
- * daemon is never woken: between two looks the event loop polls its other sockets once, which is where
- * peers get their turn, and a look takes at most WORKERS_LOOK notices a worker, which keeps one worker
- * from starving the rest.
+ * Waking a process is what costs: tens of microseconds on a virtual machine, paid by the worker in the
+ * middle of a handshake. So it is done for the first notice after a silence, and not while sessions keep
+ * coming. The daemon then dozes: it looks into the rings of all busy workers every WORKERS_DOZE_US, and
+ * nobody wakes it. When WORKERS_DOZES looks in a row found nothing at all, it goes to sleep: each busy
+ * worker's `sleeping` flag goes up, and the next notice sends one byte. A worker that is silent for
+ * WORKER_DOZES looks while others are not goes to sleep alone, so that a look costs what is in use, and
+ * not what is connected.
+ *
+ * A doze is short beside what a notice then does on its way to a peer and back, and it is short beside the
+ * time from a handshake's end to its response's start, which is when the ack is wanted. A look that found
+ * a worker with more than WORKERS_LOOK notices is followed by the next at once; in between the event
+ * loop polls its other sockets, so peers get their turn, and no worker starves another.
  *
  * Who may connect is decided by SO_PEERCRED, which the kernel vouches for, not by the socket's mode: the
  * refused one gets a reason it can log. What comes over the socket afterwards is not even read for its
@@ -17,6 +24,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
 
@@ -24,7 +32,10 @@
 #include "ring/hello.h"
 #include "util/log.h"
 
-#define WORKERS_LOOK 256         /* notices a worker and look */
+#define WORKERS_LOOK 256    /* notices a worker and look */
+#define WORKERS_DOZE_US 500 /* 2,000 looks a second: 1 % of a core */
+#define WORKERS_DOZES 8
+#define WORKER_DOZES 256
 #define WORKERS_HEARTBEAT_MS 100 /* a tenth of RING_DEAD_MS */
 #define WORKERS_BACKLOG 128
 #define WORKERS_ACCEPTS 16 /* connections a turn of the loop */
@@ -38,8 +49,11 @@ struct workers {
 	void *arg;
 	struct event_base *base;
 	int listener;
-	bool bound; /* the socket file is ours to unlink */
-	struct event *acceptable, *look, *heartbeat;
+	bool bound;             /* the socket file is ours to unlink */
+	int doze_fd;            /* a timerfd: libevent's own timers count in milliseconds */
+	bool dozing;            /* it is armed */
+	unsigned n_empty_looks; /* in a row, in all rings */
+	struct event *acceptable, *look, *doze, *heartbeat;
 	bool accepting;
 	struct worker_list all, busy;
 	uint64_t acked_position;
@@ -82,6 +96,17 @@ static void worker_malformed(struct worker *worker)
 	worker_drop(worker);
 }
 
+static void worker_sleep(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	/* False: a notice has come since the look. The next look finds it. */
+	if (!ring_sleep(&worker->consumer))
+		return;
+	TAILQ_REMOVE(&workers->busy, worker, busy_entry);
+	worker->busy = false;
+}
+
 /* One look into a busy worker's ring. Returns how many notices it held. */
 static size_t worker_look(struct worker *worker)
 {
@@ -90,34 +115,72 @@ static size_t worker_look(struct worker *worker)
 	int r;
 
 	r = worker_take(worker, workers->ops, workers->arg, WORKERS_LOOK, &n_taken);
-	if (n_taken > 0)
+	if (n_taken > 0) {
+		worker->n_empty_looks = 0;
 		worker_settle(worker, workers->acked_position);
-	if (r < 0) {
-		worker_malformed(worker);
-	} else if (n_taken == 0 && ring_sleep(&worker->consumer)) {
-		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
-		worker->busy = false;
 	}
+	if (r < 0)
+		worker_malformed(worker);
+	else if (n_taken == 0 && ++worker->n_empty_looks >= WORKER_DOZES)
+		worker_sleep(worker);
 	return n_taken;
+}
+
+static void set_doze(struct workers *workers, bool dozing)
+{
+	const struct timespec interval = {.tv_nsec = dozing ? WORKERS_DOZE_US * 1000 : 0};
+	const struct itimerspec timer = {.it_interval = interval, .it_value = interval};
+
+	if (workers->dozing == dozing)
+		return;
+	workers->dozing = dozing;
+	if (timerfd_settime(workers->doze_fd, 0, &timer, NULL) < 0)
+		log_error("timerfd_settime: %s",
+		          strerror(errno)); /* cannot fail with these arguments */
+}
+
+static void look_at_all(struct workers *workers)
+{
+	struct worker *worker, *next;
+	size_t n_taken = 0;
+	bool more = false;
+
+	for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
+		size_t n;
+
+		next = TAILQ_NEXT(worker, busy_entry);
+		n = worker_look(worker);
+		n_taken += n;
+		more |= n == WORKERS_LOOK;
+	}
+	if (n_taken > 0)
+		workers->ops->batch(workers->arg);
+	workers->n_empty_looks = n_taken > 0 ? 0 : workers->n_empty_looks + 1;
+	if (workers->n_empty_looks >= WORKERS_DOZES)
+		for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
+			next = TAILQ_NEXT(worker, busy_entry);
+			worker_sleep(worker);
+		}
+	set_doze(workers, !TAILQ_EMPTY(&workers->busy));
+	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
+	if (more)
+		event_add(workers->look, &(struct timeval){0});
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
-	struct workers *workers = arg;
-	struct worker *worker, *next;
-	size_t n_taken = 0;
-
 	(void)fd;
 	(void)what;
-	for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
-		next = TAILQ_NEXT(worker, busy_entry);
-		n_taken += worker_look(worker);
-	}
-	if (n_taken > 0)
-		workers->ops->batch(workers->arg);
-	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
-	if (!TAILQ_EMPTY(&workers->busy))
-		event_add(workers->look, &(struct timeval){0});
+	look_at_all(arg);
+}
+
+static void on_doze(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t n_expired;
+
+	(void)what;
+	if (read(fd, &n_expired, sizeof(n_expired)) > 0)
+		look_at_all(arg);
 }
 
 static void worker_wake(struct worker *worker)
@@ -127,8 +190,10 @@ static void worker_wake(struct worker *worker)
 	if (!worker->busy) {
 		TAILQ_INSERT_TAIL(&workers->busy, worker, busy_entry);
 		worker->busy = true;
+		worker->n_empty_looks = 0;
 		ring_stay_awake(worker->page);
 	}
+	workers->n_empty_looks = 0;
 	event_active(workers->look, EV_TIMEOUT, 0);
 }
 
@@ -353,11 +418,17 @@ static int add_events(struct workers *workers)
 
 	workers->acceptable = event_new(workers->base, workers->listener, EV_READ | EV_PERSIST,
 	                                on_acceptable, workers);
+	workers->doze_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (workers->doze_fd < 0)
+		return -errno;
+	workers->doze =
+	    event_new(workers->base, workers->doze_fd, EV_READ | EV_PERSIST, on_doze, workers);
 	workers->look = event_new(workers->base, -1, 0, on_look, workers);
 	workers->heartbeat = event_new(workers->base, -1, EV_PERSIST, on_heartbeat, workers);
-	if (!workers->acceptable || !workers->look || !workers->heartbeat)
+	if (!workers->acceptable || !workers->doze || !workers->look || !workers->heartbeat)
 		return -ENOMEM;
-	if (event_add(workers->acceptable, NULL) < 0 || event_add(workers->heartbeat, &beat) < 0)
+	if (event_add(workers->acceptable, NULL) < 0 || event_add(workers->doze, NULL) < 0 ||
+	    event_add(workers->heartbeat, &beat) < 0)
 		return -ENOMEM;
 	workers->accepting = true;
 	return 0;
@@ -380,6 +451,7 @@ int workers_new(struct workers **out, struct event_base *base, const struct work
 	workers->ops = ops;
 	workers->arg = arg;
 	workers->listener = -1;
+	workers->doze_fd = -1;
 	workers->socket_path = strdup(config->socket_path);
 	if (!workers->socket_path)
 		return -ENOMEM;
@@ -409,10 +481,13 @@ void workers_free(struct workers *workers)
 	}
 	if (workers->acceptable)
 		event_free(workers->acceptable);
+	if (workers->doze)
+		event_free(workers->doze);
 	if (workers->look)
 		event_free(workers->look);
 	if (workers->heartbeat)
 		event_free(workers->heartbeat);
+	closep(&workers->doze_fd);
 	closep(&workers->listener);
 	if (workers->bound)
 		unlink(workers->socket_path);

@@ -137,6 +137,7 @@ write_config()
 	local root=$T/$1 module path name
 	mkdir -p "$root/www"
 	echo 'hello' >"$root/www/hello"
+	cp "$root/www/hello" "$root/www/private"
 	{
 		cat <<-EOF
 			ServerRoot $root

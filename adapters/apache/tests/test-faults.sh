@@ -1,9 +1,10 @@
 #!/bin/bash
 # With the daemon killed, absent or back, and with clients that end badly, Apache serves, old sessions
-# resume, and the error log stays short. Usage: test-faults.sh event|prefork
+# resume, and the error log stays short. Usage: test-faults.sh event|prefork TLSv1.2|TLSv1.3
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 MPM=$1
+PROTOCOL=$2
 
 make_certificates
 several_children
@@ -21,53 +22,48 @@ is_shared()
 	[ "$(get /hello "$T/new")" = Reused ]
 }
 
-for version in 1.2 1.3; do
-	PROTOCOL=TLSv$version
-
-	case_ "TLS $version: the daemon is killed"
-	daemon_start now 1000
-	apache_start server
-	is "full" "$(get /hello - "$T/old")" New
-	daemon_end KILL
-	is "old session" "$(get /hello "$T/old")" Reused
-	apache_graceful server # new children, that start without a daemon
-	for i in 1 2 3 4 5; do
-		is "new session $i" "$(get /hello - "$T/new")" New
-		is "old session $i" "$(get /hello "$T/old")" Reused
-	done
-	at_least "complaints" "$(n_complaints server)" 1
-	[ "$(n_complaints server)" -le 2 ] || fail "the error log has $(n_complaints server) complaints"
-
-	case_ "TLS $version: the daemon is back"
-	daemon_start now 1000
-	is "old session" "$(get /hello "$T/old")" Reused
-	until_true is_shared
-	apache_stop server
-	no_crash server
-	daemon_end KILL
-
-	case_ "TLS $version: no daemon when Apache starts"
-	apache_start server
-	is "full" "$(get /hello - "$T/new")" New
-	is "not shared" "$(get /hello "$T/new")" New
-	daemon_start now 1000
-	until_true is_shared
-	[ "$(n_complaints server)" -le 2 ] || fail "the error log has $(n_complaints server) complaints"
-	apache_stop server
-	no_crash server
-
-	case_ "TLS $version: clients that end badly remove nothing"
-	one_child # which then has seen all of them
-	apache_start server
-	is "full" "$(get /hello - "$T/s")" New
-	for how in reset garbage silence; do
-		python3 "$(dirname "$0")/bad-client.py" "$PORT" "$version" "$how" "$T/s" || fail "bad client: $how"
-		is "after $how" "$(get '/server-status?auto' "$T/s")" Reused
-	done
-	at_least "removals that OpenSSL asked for" "$(status_of RemovalsIgnored)" 1
-	is "removals that the daemon saw" "$(figure removed)" 0
-	apache_stop server
-	no_crash server
-	daemon_end TERM
-	several_children
+case_ "the daemon is killed"
+daemon_start now 1000
+apache_start server
+is "full" "$(get /hello - "$T/old")" New
+daemon_end KILL
+is "old session" "$(get /hello "$T/old")" Reused
+apache_graceful server # new children, that start without a daemon
+for i in 1 2 3 4 5; do
+	is "new session $i" "$(get /hello - "$T/new")" New
+	is "old session $i" "$(get /hello "$T/old")" Reused
 done
+at_least "complaints" "$(n_complaints server)" 1
+[ "$(n_complaints server)" -le 2 ] || fail "the error log has $(n_complaints server) complaints"
+
+case_ "the daemon is back"
+daemon_start now 1000
+is "old session" "$(get /hello "$T/old")" Reused
+until_true is_shared
+apache_stop server
+no_crash server
+daemon_end KILL
+
+case_ "no daemon when Apache starts"
+apache_start server
+is "full" "$(get /hello - "$T/new")" New
+is "not shared" "$(get /hello "$T/new")" New
+daemon_start now 1000
+until_true is_shared
+[ "$(n_complaints server)" -le 2 ] || fail "the error log has $(n_complaints server) complaints"
+apache_stop server
+no_crash server
+
+case_ "clients that end badly remove nothing"
+one_child # which then has seen all of them
+apache_start server
+is "full" "$(get /hello - "$T/s")" New
+for how in reset garbage silence; do
+	python3 "$(dirname "$0")/bad-client.py" "$PORT" "${PROTOCOL#TLSv}" "$how" "$T/s" || fail "bad client: $how"
+	is "after $how" "$(get '/server-status?auto' "$T/s")" Reused
+done
+at_least "removals that OpenSSL asked for" "$(status_of RemovalsIgnored)" 1
+is "removals that the daemon saw" "$(figure removed)" 0
+apache_stop server
+no_crash server
+daemon_end TERM

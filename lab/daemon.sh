@@ -58,7 +58,7 @@ daemon_configure()
 
 make_group_key()
 {
-	"$TLSBATON" keygen >"$LAB_STATE/group.key"
+	"$TLSBATON" keygen "$LAB_STATE/group.key"
 	chgrp nogroup "$LAB_STATE/group.key"
 	chmod 640 "$LAB_STATE/group.key"
 }

@@ -232,7 +232,7 @@ static const char *visit_read(struct exchange *x)
 		errno = 0;
 		result = SSL_read(x->ssl, bytes, sizeof(bytes));
 		wrong = result > 0 ? take_bytes(x, bytes, (size_t)result) : ssl_wait(x, result);
-		if (x->client->answered && x->plan->leave == VISIT_LEAVE_RESET)
+		if (x->result->node && x->plan->leave == VISIT_LEAVE_RESET)
 			return NULL;
 		if (x->n_expected > 0 && x->n_body >= x->n_expected)
 			return NULL;

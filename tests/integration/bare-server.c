@@ -70,6 +70,7 @@ static void *serve(void *arg)
 			answer(server, ssl);
 		SSL_free(ssl); /* without close_notify from the client: OpenSSL drops the session */
 	}
+	return NULL;
 }
 
 static int listen_on(const char *port)

@@ -73,6 +73,7 @@ static void accept_closed(void *arg, const char *why)
 	struct receiver *receiver = arg;
 	struct repl *repl = receiver->repl;
 	struct peer *peer = receiver->peer;
+	char goodbye[REPL_NAME_MAX + 16];
 
 	if (receiver->link.phase == LINK_HANDSHAKE) {
 		repl->stats.n_refused_auth++;
@@ -82,7 +83,9 @@ static void accept_closed(void *arg, const char *why)
 		    "group %s",
 		    receiver->source, why, repl->group);
 	} else if (peer) {
-		repl_log(repl, LOG_LEVEL_NOTICE, receiver->source,
+		/* A source of its own: it must not silence a refusal from the same address. */
+		snprintf(goodbye, sizeof(goodbye), "goodbye %s", peer->name);
+		repl_log(repl, LOG_LEVEL_NOTICE, goodbye,
 		         "peer %s no longer pushes to us: %s", peer->name, why);
 	}
 	receiver_detach(receiver);

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# bare-server on a node, port 444, as the user of a server's workers. Source lib.sh before.
+# bare-server on a node, port 8444, as the user of a server's workers. Source lib.sh before.
 
 # bare_start NODE TLS [USER]: returns when it listens.
 bare_start()
@@ -10,7 +10,7 @@ bare_start()
 	chown "$user" "$LAB_STATE/server.key"
 	mkfifo "$run/stdin"
 	in_node "$node" setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups \
-		"$LAB_BUILD/tests/integration/bare-server" "$LAB_STATE/$node/run/worker.sock" 444 "$node" \
+		"$LAB_BUILD/tests/integration/bare-server" "$LAB_STATE/$node/run/worker.sock" 8444 "$node" \
 		"$tls" "$LAB_STATE/server.pem" "$LAB_STATE/server.key" \
 		<"$run/stdin" >"$run/stdout" 2>"$LAB_STATE/$node/bare-server.log" &
 	declare -g "bare_pid_$node=$!"

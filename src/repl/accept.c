@@ -221,15 +221,26 @@ void accept_close(struct repl *repl)
 	}
 }
 
-/* Deadlines of this connection. Returns when to look again. */
+/*
+ * Deadlines of this connection. Returns when to look again. One that has been silent for too long
+ * gets another heartbeat: after a pause of this whole process its bytes may stand unread in the
+ * socket.
+ */
 int64_t receiver_tick(struct receiver *receiver, int64_t now_us)
 {
 	int64_t due_us = receiver->due_us;
 
 	if (receiver->phase == RECEIVER_STREAMING)
 		due_us = receiver->link.heard_us + receiver_silence_us(receiver);
+	if (receiver->suspect_us > receiver->link.heard_us)
+		due_us = receiver->suspect_us + receiver->repl->heartbeat_us;
 	if (now_us < due_us)
 		return due_us;
+	if (receiver->phase == RECEIVER_STREAMING &&
+	    receiver->suspect_us <= receiver->link.heard_us) {
+		receiver->suspect_us = now_us;
+		return now_us + receiver->repl->heartbeat_us;
+	}
 	link_fail(&receiver->link,
 	          receiver->phase == RECEIVER_STREAMING ? "it is silent" : "no hello within 5 s");
 	return INT64_MAX;

@@ -80,7 +80,8 @@ struct receiver {
 	struct peer *peer; /* NULL before hello, and once a newer connection has taken over */
 	enum receiver_phase phase;
 	struct link link;
-	int64_t due_us;               /* without hello, or refused: gives up */
+	int64_t due_us;     /* without hello, or refused: gives up */
+	int64_t suspect_us; /* when it was found silent; counts while later than what was heard */
 	char source[REPL_SOURCE_MAX]; /* its address */
 	bool (*may_be)(struct receiver *receiver, const char *node);
 	uint64_t epoch, position; /* of the sender's log: what is stored up to where */

@@ -1,10 +1,12 @@
 /*
- * Replication between daemons. Each node dials every peer and pushes its own log over that connection;
- * acks and answers come back on it. So between two nodes there are two connections, one for each
- * direction of records, and neither side has a role. docs/protocol.md has the messages to the byte.
+ * Replication between daemons. Each node dials every peer and pushes its own log over that
+ * connection; acks and answers come back on it. So between two nodes there are two connections,
+ * one for each direction of records, and neither side has a role. docs/protocol.md has the
+ * messages to the byte.
  *
- * The table is the backlog: repl holds one position a peer, never records. Single-threaded, on the
- * daemon's event loop. Nothing that a peer sends reaches an assert or makes memory grow without bound.
+ * The table is the backlog: repl holds one position a peer, never records. Single-threaded, on
+ * the daemon's event loop. Nothing that a peer sends reaches an assert or makes memory grow
+ * without bound.
  */
 #ifndef TLSBATON_REPL_REPL_H
 #define TLSBATON_REPL_REPL_H
@@ -83,9 +85,11 @@ struct repl_stats {
 struct repl_ops {
 	/* Acks or the set of peers waited for have changed: ask repl_acked(). */
 	void (*acked)(void *arg);
-	/* Records from a peer were stored: their sweep or statistics may want a look. May be NULL. */
+	/* Records from a peer were stored: their sweep or statistics may want a look. May be
+	 * NULL. */
 	void (*stored)(void *arg);
-	/* A control message from peer `peer` (index in config). `payload` is borrowed for the call. */
+	/* A control message from peer `peer` (index in config). `payload` is borrowed for the
+	 * call. */
 	void (*control)(void *arg, size_t peer, const uint8_t *payload, size_t n_payload);
 	/* A peer's state, role or term has changed. */
 	void (*peer_changed)(void *arg, size_t peer);
@@ -93,30 +97,31 @@ struct repl_ops {
 
 struct repl;
 
-/* Listens and starts dialling; SIGPIPE is ignored in the process from then on. `table` is borrowed and must
- * outlive it. `error` (of `error_size`) says in words what failed. Returns 0 or a negated errno. */
+/* Listens and starts dialling; SIGPIPE is ignored in the process from then on. `table` is
+ * borrowed and must outlive it. `error` (of `error_size`) says in words what failed. Returns 0
+ * or a negated errno. */
 int repl_new(struct repl **out, struct event_base *base, const struct repl_config *config,
              struct table *table, const struct repl_ops *ops, void *arg, char *error,
              size_t error_size) MUST_CHECK;
 
-/* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so not to be
- * called from one of its callbacks. */
+/* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so
+ * not to be called from one of its callbacks. */
 void repl_flush(struct repl *repl, unsigned flush_ms);
 void repl_free(struct repl *repl);
 
 /* The table's head has moved: push what is pending. Cheap; called after each batch of notices. */
 void repl_push(struct repl *repl);
 
-/* The position up to which every in-sync peer has stored all; the table's head when there is none to
- * wait for (`*waited_for` is then 0). */
+/* The position up to which every in-sync peer has stored all; the table's head when there is
+ * none to wait for (`*waited_for` is then 0). */
 uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
 
-/* Tells the peers this node's role: whether it answers for the service address, and the term, a number
- * that grows with every take-over in the group. Sent in hello and whenever it changes. */
+/* Tells the peers this node's role: whether it answers for the service address, and the term, a
+ * number that grows with every take-over in the group. Sent in hello and whenever it changes. */
 void repl_set_role(struct repl *repl, bool active, uint64_t term);
 
-/* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE, -ENOBUFS (eight
- * long ones wait already: the peer does not read). */
+/* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE,
+ * -ENOBUFS (eight long ones wait already: the peer does not read). */
 int repl_control(struct repl *repl, size_t peer, const uint8_t *payload,
                  size_t n_payload) MUST_CHECK;
 

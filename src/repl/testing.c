@@ -90,9 +90,11 @@ uint16_t testing_port(void)
 int testing_connect(uint16_t port)
 {
 	struct sockaddr_in address = testing_address(port);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), small = 16384;
 
 	assert_true(fd >= 0);
+	/* So that a test that does not read is felt soon. */
+	assert_return_code(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), errno);
 	assert_return_code(connect(fd, (struct sockaddr *)&address, sizeof(address)), errno);
 	return fd;
 }

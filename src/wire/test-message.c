@@ -1,6 +1,6 @@
 /*
- * Every message there and back, and every way that a payload can be wrong: cut short at each byte, one byte
- * too long, a length that its type does not allow, a value out of range.
+ * Every message there and back, and every way that a payload can be wrong: cut short at each
+ * byte, one byte too long, a length that its type does not allow, a value out of range.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -38,8 +38,9 @@ static const uint8_t *payload(enum wire_type type)
 	return bytes + WIRE_HEADER_BYTES;
 }
 
-/* Expects `decode` to refuse each prefix of the payload, and the payload with a byte more. The payload is copied
- * to the end of an allocation of its size, so that a sanitizer sees a read beyond it. */
+/* Expects `decode` to refuse each prefix of the payload, and the payload with a byte more. The
+ * payload is copied to the end of an allocation of its size, so that a sanitizer sees a read
+ * beyond it. */
 #define assert_only_whole(decode, type, out)                                                       \
 	do {                                                                                       \
 		const uint8_t *whole_ = payload(type);                                             \
@@ -300,7 +301,8 @@ static void test_records(void **state)
 	assert_false(wire_records_next(&records, &record));
 }
 
-/* A cut is noticed wherever it falls, except between two records, where what is left is a shorter message. */
+/* A cut is noticed wherever it falls, except between two records, where what is left is a
+ * shorter message. */
 static void test_records_cut_short(void **state)
 {
 	struct wire_records records;
@@ -336,7 +338,8 @@ static void test_records_out_of_range(void **state)
 	assert_int_equal(wire_decode_records(at, n_payload(), &records), 0);
 	at[8] = 0;
 	assert_int_equal(wire_decode_records(at, n_payload(), &records), -EPROTO);
-	/* One byte moves from the DER to the ID, and back the other way: the sum is right, the parts are not. */
+	/* One byte moves from the DER to the ID, and back the other way: the sum is right, the
+	 * parts are not. */
 	at[8] = TABLE_ID_MAX + 1;
 	at[9] = (TABLE_DER_MAX - 1) >> 8;
 	at[10] = (TABLE_DER_MAX - 1) & 0xff;

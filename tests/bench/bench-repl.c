@@ -1,14 +1,14 @@
 /*
- * Replication between two nodes, each a process of its own with a table of its own, over TLS on loopback;
- * and beside it, in the same run, what a plain TLS 1.3 stream does with the same bytes (OpenSSL, one
- * blocking socket, no tlsbaton): the limit that this machine sets.
+ * Replication between two nodes, each a process of its own with a table of its own, over TLS on
+ * loopback; and beside it, in the same run, what a plain TLS 1.3 stream does with the same bytes
+ * (OpenSSL, one blocking socket, no tlsbaton): the limit that this machine sets.
  *
- *  - sessions_per_s: one side puts as fast as it is taken, until `sessions` are stored at the other;
- *    plain: 64 KiB writes of as many bytes.
- *  - send_cpu_us, store_cpu_us: processor time a session in that phase, of either process; the two nodes'
- *    include table_put().
- *  - ack_p50_us, ack_p99_us: 2,000 sessions/s, evenly, from the put to the ack that covers it; plain: a
- *    record's bytes there, an ack's bytes back.
+ *  - sessions_per_s: one side puts as fast as it is taken, until `sessions` are stored at the
+ *    other; plain: 64 KiB writes of as many bytes.
+ *  - send_cpu_us, store_cpu_us: processor time a session in that phase, of either process; the
+ *    two nodes' include table_put().
+ *  - ack_p50_us, ack_p99_us: 2,000 sessions/s, evenly, from the put to the ack that covers it;
+ *    plain: a record's bytes there, an ack's bytes back.
  *  - refill_s: a node starts empty beside one that holds `sessions`, from its start to "in sync";
  *    plain: a connection with its handshake, and as many bytes.
  *
@@ -212,7 +212,8 @@ static void node_open(struct bench_node *node, const char *name, uint64_t n_sess
 	node->base = event_base_new();
 	snprintf(node->path, sizeof(node->path), "/dev/shm/tlsbaton-bench-%d-%s", (int)getpid(),
 	         name);
-	/* Locked, as the daemon has it; where that is not allowed, page faults are in the figures. */
+	/* Locked, as the daemon has it; where that is not allowed, page faults are in the
+	 * figures. */
 	r = table_open(&node->table, node->path, n_bytes, true, time(NULL), why, sizeof(why));
 	if (r == -EPERM || r == -ENOMEM)
 		r = table_open(&node->table, node->path, n_bytes, false, time(NULL), why,
@@ -422,7 +423,8 @@ static void write_all(SSL *ssl, const uint8_t *bytes, size_t n)
 		die("SSL_write");
 }
 
-/* The far end: takes `n_stream` bytes and acks them once, then answers `n_echo` records one by one. */
+/* The far end: takes `n_stream` bytes and acks them once, then answers `n_echo` records one by
+ * one. */
 static pid_t plain_start(struct plain *plain, uint64_t n_stream, unsigned n_echo)
 {
 	static uint8_t bytes[64 * 1024];

@@ -1,6 +1,7 @@
 /*
- * A whole session of the dialling side behind TLS: what the peer answers to hello and to records. Whatever it
- * claims, the gate never opens beyond the log's head, and no more counts as acked than was sent.
+ * A whole session of the dialling side behind TLS: what the peer answers to hello and to records.
+ * Whatever it claims, the gate never opens beyond the log's head, and no more counts as acked
+ * than was sent.
  */
 #include "repl-fixture.h"
 
@@ -45,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data)
 	fixture_repl(&repl, table);
 	push = &repl.peers[0].push;
 	push->phase = PUSH_GREETING;
-	/* Each round: some records, then what the peer sends, up to a length that the input says. */
+	/* Each round: some records, then what the peer sends, up to a length that the input
+	 * says. */
 	for (unsigned round = 0; r == 0 && used + 1 < n_data && round < 64; round++) {
 		size_t n = MIN(1 + (size_t)data[used], n_data - used - 1), n_used = 0;
 		unsigned waited_for;

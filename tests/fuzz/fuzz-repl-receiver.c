@@ -1,7 +1,7 @@
 /*
- * A whole session of the accepting side behind TLS: bytes in any cuts, from hello on. Whatever comes, each
- * answer fits its buffer, and nothing is acked that was not announced. The first byte of the input says in which
- * cuts the rest comes.
+ * A whole session of the accepting side behind TLS: bytes in any cuts, from hello on. Whatever
+ * comes, each answer fits its buffer, and nothing is acked that was not announced. The first byte
+ * of the input says in which cuts the rest comes.
  */
 #include "repl-fixture.h"
 

@@ -1,4 +1,5 @@
-/* A node "a" of group "g" with one peer "b", without sockets, keys or a loop, on a clock that stands still. */
+/* A node "a" of group "g" with one peer "b", without sockets, keys or a loop, on a clock that
+ * stands still. */
 #ifndef TLSBATON_FUZZ_REPL_FIXTURE_H
 #define TLSBATON_FUZZ_REPL_FIXTURE_H
 

@@ -1,7 +1,7 @@
 /*
- * Runs a fuzz target over files instead of a fuzzer: the committed corpus, as a test on every build.
- * Usage: replay-NAME DIRECTORY|FILE...
- * Each input also runs in an allocation of just its size, so that a sanitizer build sees a read beyond it.
+ * Runs a fuzz target over files instead of a fuzzer: the committed corpus, as a test on every
+ * build. Usage: replay-NAME DIRECTORY|FILE... Each input also runs in an allocation of just its
+ * size, so that a sanitizer build sees a read beyond it.
  */
 #include <dirent.h>
 #include <stdio.h>

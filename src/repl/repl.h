@@ -35,21 +35,21 @@ struct repl_config {
 	const char *listen; /* address:port */
 	const struct repl_peer_config *peers;
 	size_t n_peers;
-	/* Exactly one way to authenticate: */
-	const uint8_t *group_key; /* REPL_KEY_BYTES bytes, or NULL for X.509: */
-	const char *certificate_file, *private_key_file,
-	    *ca_file; /* PEM; the peer's certificate must chain to
-	                                                            * ca_file and carry its node name as a DNS SAN or CN */
-	unsigned
-	    gate_deadline_ms; /* a peer that leaves a record unacked for this long is not waited for until
-	                            * it has caught up again */
-	unsigned
-	    heartbeat_ms; /* silence after which a ping is sent; three of them: the peer is gone */
+	/* Exactly one way to authenticate: a group key of REPL_KEY_BYTES bytes, or (NULL) X.509.
+	 * The peer's certificate must chain to ca_file and carry its node name as a DNS SAN or
+	 * CN. */
+	const uint8_t *group_key;
+	const char *certificate_file, *private_key_file, *ca_file; /* PEM */
+	/* A peer that leaves a record unacked for this long is not waited for until it has
+	 * caught up. */
+	unsigned gate_deadline_ms;
+	/* Silence after which a ping is sent; three of them without an answer: the peer is gone. */
+	unsigned heartbeat_ms;
 };
 
 enum repl_peer_state {
 	REPL_ABSENT,      /* no connection */
-	REPL_CATCHING_UP, /* connected, has not stored all that stood in the table when it connected */
+	REPL_CATCHING_UP, /* connected, has not stored all that stood in the table by then */
 	REPL_IN_SYNC,
 	REPL_LAGGING, /* was in sync, left a record unacked beyond the deadline: not waited for */
 	REPL_REFUSED, /* it or we refuse: `error` says why and what to change */
@@ -74,8 +74,7 @@ struct repl_peer_status {
 };
 
 struct repl_stats {
-	uint64_t
-	    n_refused_auth; /* TLS handshakes that failed: wrong key, unknown certificate, plaintext, garbage */
+	uint64_t n_refused_auth; /* TLS handshakes that failed: wrong key, plaintext, garbage … */
 	uint64_t n_refused_hello; /* version, group, node name */
 	uint64_t n_malformed;     /* messages that did not parse; their connection is closed */
 	uint64_t n_refused_limit; /* connections beyond the limit */

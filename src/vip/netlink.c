@@ -144,6 +144,21 @@ static int netlink_read_devconf(const struct nlattr *af_spec, struct netlink_ifa
 	return MNL_CB_OK;
 }
 
+/* Whether `linkinfo` is of a kind that shares the network of the interface it stands on. A VLAN does not. */
+static bool netlink_shares_network(const struct nlattr *linkinfo)
+{
+	static const char *const kinds[] = {"macvlan", "macvtap", "ipvlan", "ipvtap"};
+	const struct nlattr *at[IFLA_INFO_MAX + 1] = {0};
+	struct netlink_table table = {.at = at, .max = IFLA_INFO_MAX};
+
+	if (mnl_attr_parse_nested(linkinfo, netlink_table_put, &table) < 0 || !at[IFLA_INFO_KIND])
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (strcmp(mnl_attr_get_str(at[IFLA_INFO_KIND]), kinds[i]) == 0)
+			return true;
+	return false;
+}
+
 static int netlink_read_iface(const struct nlmsghdr *message, void *arg)
 {
 	const struct nlattr *at[IFLA_MAX + 1] = {0};
@@ -159,7 +174,8 @@ static int netlink_read_iface(const struct nlmsghdr *message, void *arg)
 	};
 	if (at[IFLA_IFNAME])
 		strncpy(out->name, mnl_attr_get_str(at[IFLA_IFNAME]), sizeof(out->name) - 1);
-	if (at[IFLA_LINK] && !at[IFLA_LINK_NETNSID])
+	if (at[IFLA_LINK] && !at[IFLA_LINK_NETNSID] && at[IFLA_LINKINFO] &&
+	    netlink_shares_network(at[IFLA_LINKINFO]))
 		out->parent = (int)mnl_attr_get_u32(at[IFLA_LINK]);
 	if (info->ifi_type == ARPHRD_ETHER && at[IFLA_ADDRESS] &&
 	    mnl_attr_get_payload_len(at[IFLA_ADDRESS]) == sizeof(out->mac)) {

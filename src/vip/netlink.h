@@ -16,7 +16,7 @@
 
 struct netlink_iface {
 	int index;
-	int parent; /* the interface that this one stands on (macvlan, VLAN) in this namespace; 0: none */
+	int parent; /* the interface of this namespace whose network it shares (of a macvlan); 0: none */
 	char name[IF_NAMESIZE];
 	unsigned flags;   /* IFF_UP, IFF_NOARP … */
 	bool is_ethernet; /* six-byte addresses and Ethernet's framing */

@@ -182,6 +182,22 @@ static void test_second_interface_on_the_network_must_keep_out(void **state)
 	}
 }
 
+/* An interface can name another one (IFLA_LINK) and not be on its network: so does a VLAN, which not every
+ * kernel that runs tests has, and an end of a pair. */
+static void test_other_kinds_of_links_need_no_settings(void **state)
+{
+	struct vip *vip;
+
+	(void)state;
+	test_net_run(NET_A, "ip link del eth0; ip link add eth0 type veth peer name other;"
+	                    "ip link set other up; ip address add 192.0.2.5/24 dev other");
+	assert_int_equal(new_at_a(&vip, &both), 0);
+	vip_free(vip);
+	/* Unless it has an address there. */
+	test_net_run(NET_A, "ip address add 10.77.0.99/24 dev other");
+	assert_refused(&both, -EINVAL, "interface \"other\" is on the service network, too");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -192,6 +208,8 @@ int main(void)
 	                                    setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_second_interface_on_the_network_must_keep_out,
 	                                    setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_other_kinds_of_links_need_no_settings, setup,
+	                                    teardown),
 	};
 
 	test_net_or_skip();

@@ -75,7 +75,7 @@ static void prepare_crowd(struct table *table)
 {
 	struct layout_header *header = table->header;
 
-	for (uint64_t i = 0; header->n_displaced < 200; i++)
+	for (uint64_t i = 0; header->n_displaced < 4000; i++)
 		put(table, i, 1, 1, NOW + 100, NOW, 0);
 }
 

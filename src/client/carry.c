@@ -19,20 +19,28 @@ static int old_ring(struct tlsbaton *baton, struct ring_consumer *consumer, uint
 	                          copy);
 }
 
+/* Relaxed, here and in what else prepares the new page: nobody looks at it before the first notice is put,
+ * and ring_put() orders that. What the daemon writes there it writes after it took one, so all has to be
+ * in place before. */
+static void set_acked(struct ring_page *page, uint64_t seq)
+{
+	atomic_store_explicit(&page->acked, seq, memory_order_relaxed);
+}
+
 static void copy_notices(struct tlsbaton *baton, struct ring_producer *to, size_t *n_carried,
-                         size_t *n_lost, uint64_t *acked)
+                         size_t *n_lost)
 {
 	struct ring_consumer from;
 	struct ring_notice notice;
 	uint8_t copy[RING_COPY_BYTES];
 
 	*n_carried = *n_lost = 0;
-	*acked = baton->seq;
+	set_acked(to->page, baton->seq);
 	if (old_ring(baton, &from, copy) < 0)
 		return;
 	while (ring_next(&from, &notice) == 0) {
 		if (*n_carried + *n_lost == 0)
-			*acked = notice.seq - 1;
+			set_acked(to->page, notice.seq - 1);
 		if (ring_put(to, &notice) == 0)
 			++*n_carried;
 		else
@@ -41,16 +49,22 @@ static void copy_notices(struct tlsbaton *baton, struct ring_producer *to, size_
 	explicit_bzero(copy, from.n_copied);
 }
 
-/* The counters go on; those of the gap, which no daemon has summed up, are left to the new ring. */
-static void carry_counters(struct tlsbaton *baton, struct ring_page *to)
+/* The counters go on; those of the gap, which no daemon has summed up, are left to the new ring. What a
+ * lookup or a gate counts on the old page from here to the change is not counted. */
+static void carry_counters(const struct tlsbaton *baton, struct ring_page *to)
+{
+	for (size_t i = 0; i < RING_N_COUNTERS; i++)
+		atomic_store_explicit(
+		    &to->counters[i],
+		    atomic_load_explicit(&baton->page->counters[i], memory_order_relaxed) -
+		        baton->counted_at_loss[i],
+		    memory_order_relaxed);
+}
+
+static void commit_counters(struct tlsbaton *baton)
 {
 	for (size_t i = 0; i < RING_N_COUNTERS; i++) {
-		uint64_t now =
-		    atomic_load_explicit(&baton->page->counters[i], memory_order_relaxed);
-
 		baton->counted_before[i] += baton->counted_at_loss[i];
-		atomic_store_explicit(&to->counters[i], now - baton->counted_at_loss[i],
-		                      memory_order_relaxed);
 		baton->counted_at_loss[i] = 0;
 	}
 }
@@ -60,7 +74,6 @@ int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_ca
 {
 	struct ring_producer ring;
 	struct ring_page *page;
-	uint64_t acked;
 	uint8_t *data;
 	int r;
 
@@ -73,22 +86,23 @@ int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_ca
 		return -EPROTO;
 	}
 	ring_producer_init(&ring, page, data);
-	copy_notices(baton, &ring, n_carried, n_lost, &acked);
 	carry_counters(baton, page);
-	/* Relaxed: nobody else looks at this page before the mapping below, which orders everything. */
-	atomic_store_explicit(&page->acked, acked, memory_order_relaxed);
-	/* Who sleeps on the old page is woken and looks again, at the new one. A turn of its own makes the
-	 * futex refuse whoever read the old one just now; whoever slips between sleeps to his next look. */
-	ring_wake_waiters(baton->page);
+	/* A turn of its own makes the futex refuse whoever read the old page's just before the change. */
 	atomic_store_explicit(&page->turn,
-	                      atomic_load_explicit(&baton->page->turn, memory_order_relaxed) + 1,
+	                      atomic_load_explicit(&baton->page->turn, memory_order_relaxed) + 2,
 	                      memory_order_relaxed);
+	copy_notices(baton, &ring, n_carried, n_lost);
+	/* Who sleeps on the old page looks again, at the new one; whoever slips between sleeps to his next
+	 * look. */
+	ring_wake_waiters(baton->page);
 	r = ring_move_page(page, baton->page);
 	if (r < 0) {
-		ring_unmap_data(data, page->data_bytes, true);
+		/* What was copied is the daemon's now, and will be a duplicate when it is copied again. */
+		ring_unmap_data(data, page->data_bytes, false);
 		ring_unmap_page(page);
 		return r;
 	}
+	commit_counters(baton);
 	ring_unmap_data(baton->ring.data, baton->ring.data_bytes, true);
 	ring.page = baton->page;
 	baton->ring = ring;

@@ -628,7 +628,7 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	memset(data, 0xff, 4096);
 	atomic_store(&page->head, 4096);
 	assert_int_equal(send(fd, "", 1, MSG_NOSIGNAL), 1);
-	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	assert_true(recv(fd, &byte, 1, 0) <= 0); /* a reset if it was not even read */
 	node_stats(&f->node, &stats);
 	assert_int_equal(stats.n_malformed, 1);
 	assert_int_equal(stats.n_connected, 1);

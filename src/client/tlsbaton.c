@@ -176,17 +176,17 @@ static int send_notice(struct tlsbaton *baton, struct ring_notice *notice,
 	r = ring_put(&baton->ring, notice);
 	if (r == 0) {
 		seq = ++baton->seq;
+		ring_count(baton->page, counter);
 		if (ring_must_wake(baton->page))
 			link_wake(baton);
+	} else if (r == RING_FULL) {
+		ring_count(baton->page, RING_LOST);
 	}
 	handle_unlock(baton);
 	if (r < 0)
 		return r;
-	if (r == RING_FULL) {
-		ring_count(baton->page, RING_LOST);
+	if (r == RING_FULL)
 		return TLSBATON_LOST;
-	}
-	ring_count(baton->page, counter);
 	if (out)
 		*out = seq;
 	return 0;

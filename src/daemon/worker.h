@@ -1,4 +1,5 @@
-/* One worker of the daemon's: its socket and ring. Internal to workers.c and worker.c. */
+/* Inside the workers: workers.c has their connections, looks.c when their rings are looked into, worker.c one
+ * worker. */
 #ifndef TLSBATON_DAEMON_WORKER_H
 #define TLSBATON_DAEMON_WORKER_H
 
@@ -6,6 +7,7 @@
 
 #include "daemon/workers.h"
 #include "ring/ring.h"
+#include "util/log.h"
 
 #define WORKER_BATCHES 64
 
@@ -30,6 +32,28 @@ struct worker {
 };
 TAILQ_HEAD(worker_list, worker);
 
+struct workers {
+	struct workers_config config; /* points to these copies: */
+	char *socket_path;
+	uid_t *uids;
+	gid_t *gids;
+	const struct workers_ops *ops;
+	void *arg;
+	struct event_base *base;
+	int listener;
+	bool bound;             /* the socket file is ours to unlink */
+	int doze_fd;            /* a timerfd: libevent's own timers count in milliseconds */
+	bool dozing;            /* it is armed */
+	unsigned n_empty_looks; /* in a row, in all rings */
+	struct event *acceptable, *look, *doze, *heartbeat;
+	bool accepting;
+	struct worker_list all, busy;
+	uint64_t acked_position;
+	struct workers_stats stats; /* of workers that are gone */
+	struct log_limit limit;
+	uint8_t copy[RING_COPY_BYTES];
+};
+
 /* A worker without a socket yet. Out: `*ring_fd`, its ring, the caller's to send and close. `copy` is
  * borrowed (ring_consumer_init()). */
 int worker_new(struct worker **out, struct workers *workers, size_t ring_bytes,
@@ -45,6 +69,21 @@ void worker_settle(struct worker *worker, uint64_t position);
 
 /* Adds the worker's counters to `stats`. */
 void worker_count(const struct worker *worker, struct workers_stats *stats);
+
+/* looks.c: to be called once, before and after all else. */
+int looks_init(struct workers *workers) MUST_CHECK;
+void looks_deinit(struct workers *workers);
+
+/* Looks into this worker's ring soon, and then until it is silent. */
+void worker_wake(struct worker *worker);
+/* Takes what a worker has left. It may still be writing: then at most what a full ring holds. */
+void worker_take_last(struct worker *worker);
+/* Forgets a worker, but not its counters. */
+void worker_drop(struct worker *worker);
+/* Its event, with the worker as `arg`: a wake-up, or its end. */
+void worker_on_readable(evutil_socket_t fd, short what, void *arg);
+
+uint64_t workers_now_ms(void); /* coarse, monotonic */
 
 DEFINE_CLEANUP(struct worker *, worker_free)
 

@@ -1,18 +1,5 @@
 /*
- * The workers of this node.
- *
- * Waking a process is what costs: tens of microseconds on a virtual machine, paid by the worker in the
- * middle of a handshake. So it is done for the first notice after a silence, and not while sessions keep
- * coming. The daemon then dozes: it looks into the rings of all busy workers every WORKERS_DOZE_US, and
- * nobody wakes it. When WORKERS_DOZES looks in a row found nothing at all, it goes to sleep: each busy
- * worker's `sleeping` flag goes up, and the next notice sends one byte. A worker that is silent for
- * WORKER_DOZES looks while others are not goes to sleep alone, so that a look costs what is in use, and
- * not what is connected.
- *
- * A doze is short beside what a notice then does on its way to a peer and back, and it is short beside the
- * time from a handshake's end to its response's start, which is when the ack is wanted. A look that found
- * a worker with more than WORKERS_LOOK notices is followed by the next at once; in between the event
- * loop polls its other sockets, so peers get their turn, and no worker starves another.
+ * The workers of this node: their connections.
  *
  * Who may connect is decided by SO_PEERCRED, which the kernel vouches for, not by the socket's mode: the
  * refused one gets a reason it can log. What comes over the socket afterwards is not even read for its
@@ -24,214 +11,20 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/timerfd.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include "daemon/worker.h"
 #include "ring/hello.h"
-#include "util/log.h"
 
-#define WORKERS_LOOK 256    /* notices a worker and look */
-#define WORKERS_DOZE_US 500 /* 2,000 looks a second: 1 % of a core */
-#define WORKERS_DOZES 8
-#define WORKER_DOZES 256
 #define WORKERS_HEARTBEAT_MS 100 /* a tenth of RING_DEAD_MS */
 #define WORKERS_BACKLOG 128
 #define WORKERS_ACCEPTS 16 /* connections a turn of the loop */
-
-struct workers {
-	struct workers_config config; /* points to these copies: */
-	char *socket_path;
-	uid_t *uids;
-	gid_t *gids;
-	const struct workers_ops *ops;
-	void *arg;
-	struct event_base *base;
-	int listener;
-	bool bound;             /* the socket file is ours to unlink */
-	int doze_fd;            /* a timerfd: libevent's own timers count in milliseconds */
-	bool dozing;            /* it is armed */
-	unsigned n_empty_looks; /* in a row, in all rings */
-	struct event *acceptable, *look, *doze, *heartbeat;
-	bool accepting;
-	struct worker_list all, busy;
-	uint64_t acked_position;
-	struct workers_stats stats; /* of workers that are gone */
-	struct log_limit limit;
-	uint8_t copy[RING_COPY_BYTES];
-};
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- Notices ---- */
-
-static void worker_drop(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-
-	worker_count(worker, &workers->stats);
-	workers->stats.n_connected--;
-	if (worker->busy)
-		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
-	TAILQ_REMOVE(&workers->all, worker, entry);
-	worker_free(worker);
-}
-
-static void worker_malformed(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-	unsigned n_held;
-
-	workers->stats.n_malformed++;
-	if (log_limit_pass(&workers->limit, "malformed", (int64_t)now_ms(), &n_held))
-		log_warning("a worker's notice is malformed: it is disconnected (%u more were)",
-		            n_held);
-	worker_drop(worker);
-}
-
-static void worker_sleep(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-
-	/* False: a notice has come since the look. The next look finds it. */
-	if (!ring_sleep(&worker->consumer))
-		return;
-	TAILQ_REMOVE(&workers->busy, worker, busy_entry);
-	worker->busy = false;
-}
-
-/* One look into a busy worker's ring. Returns how many notices it held. */
-static size_t worker_look(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-	size_t n_taken = 0;
-	int r;
-
-	r = worker_take(worker, workers->ops, workers->arg, WORKERS_LOOK, &n_taken);
-	if (n_taken > 0) {
-		worker->n_empty_looks = 0;
-		worker_settle(worker, workers->acked_position);
-	}
-	if (r < 0)
-		worker_malformed(worker);
-	else if (n_taken == 0 && ++worker->n_empty_looks >= WORKER_DOZES)
-		worker_sleep(worker);
-	return n_taken;
-}
-
-static void set_doze(struct workers *workers, bool dozing)
-{
-	const struct timespec interval = {.tv_nsec = dozing ? WORKERS_DOZE_US * 1000 : 0};
-	const struct itimerspec timer = {.it_interval = interval, .it_value = interval};
-
-	if (workers->dozing == dozing)
-		return;
-	workers->dozing = dozing;
-	if (timerfd_settime(workers->doze_fd, 0, &timer, NULL) < 0)
-		log_error("timerfd_settime: %s",
-		          strerror(errno)); /* cannot fail with these arguments */
-}
-
-static void look_at_all(struct workers *workers)
-{
-	struct worker *worker, *next;
-	size_t n_taken = 0;
-	bool more = false;
-
-	for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
-		size_t n;
-
-		next = TAILQ_NEXT(worker, busy_entry);
-		n = worker_look(worker);
-		n_taken += n;
-		more |= n == WORKERS_LOOK;
-	}
-	if (n_taken > 0)
-		workers->ops->batch(workers->arg);
-	workers->n_empty_looks = n_taken > 0 ? 0 : workers->n_empty_looks + 1;
-	if (workers->n_empty_looks >= WORKERS_DOZES)
-		for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
-			next = TAILQ_NEXT(worker, busy_entry);
-			worker_sleep(worker);
-		}
-	set_doze(workers, !TAILQ_EMPTY(&workers->busy));
-	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
-	if (more)
-		event_add(workers->look, &(struct timeval){0});
-}
-
-static void on_look(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	look_at_all(arg);
-}
-
-static void on_doze(evutil_socket_t fd, short what, void *arg)
-{
-	uint64_t n_expired;
-
-	(void)what;
-	if (read(fd, &n_expired, sizeof(n_expired)) > 0)
-		look_at_all(arg);
-}
-
-static void worker_wake(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-
-	if (!worker->busy) {
-		TAILQ_INSERT_TAIL(&workers->busy, worker, busy_entry);
-		worker->busy = true;
-		worker->n_empty_looks = 0;
-		ring_stay_awake(worker->page);
-	}
-	workers->n_empty_looks = 0;
-	event_active(workers->look, EV_TIMEOUT, 0);
-}
-
-/* Takes what a worker has left. It may still be writing: then at most what a full ring holds. */
-static void worker_take_last(struct worker *worker)
-{
-	struct workers *workers = worker->workers;
-	size_t n_taken = 0;
-	int r;
-
-	r = worker_take(worker, workers->ops, workers->arg, worker->data_bytes / 32, &n_taken);
-	if (n_taken > 0)
-		workers->ops->batch(workers->arg);
-	if (r < 0)
-		workers->stats.n_malformed++;
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *arg)
-{
-	struct worker *worker = arg;
-	char wakes[16];
-	ssize_t n;
-
-	(void)what;
-	n = recv(fd, wakes, sizeof(wakes), MSG_DONTWAIT);
-	if (n > 0) {
-		worker_wake(worker);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		worker_take_last(worker);
-		worker_drop(worker);
-	}
-}
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
 	struct workers *workers = arg;
 	struct worker *worker;
-	uint64_t now = now_ms();
+	uint64_t now = workers_now_ms();
 
 	(void)fd;
 	(void)what;
@@ -299,7 +92,7 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 	workers->stats.n_refused++;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(workers, fd, status, 0, NULL, 0);
-	if (log_limit_pass(&workers->limit, why, (int64_t)now_ms(), &n_held))
+	if (log_limit_pass(&workers->limit, why, (int64_t)workers_now_ms(), &n_held))
 		log_warning("a worker was refused: %s (%u more were)", why, n_held);
 }
 
@@ -316,10 +109,11 @@ static int welcome(struct workers *workers, int fd)
 	r = worker_new(&worker, workers, workers->config.ring_bytes, workers->copy, &ring_fd);
 	if (r < 0)
 		return r;
-	worker->readable = event_new(workers->base, fd, EV_READ | EV_PERSIST, on_readable, worker);
+	worker->readable =
+	    event_new(workers->base, fd, EV_READ | EV_PERSIST, worker_on_readable, worker);
 	if (!worker->readable || event_add(worker->readable, NULL) < 0)
 		return -ENOMEM;
-	atomic_store_explicit(&worker->page->heartbeat_ms, now_ms(), memory_order_relaxed);
+	atomic_store_explicit(&worker->page->heartbeat_ms, workers_now_ms(), memory_order_relaxed);
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
 	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes, (int[]){ring_fd, table_fd},
@@ -418,17 +212,10 @@ static int add_events(struct workers *workers)
 
 	workers->acceptable = event_new(workers->base, workers->listener, EV_READ | EV_PERSIST,
 	                                on_acceptable, workers);
-	workers->doze_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (workers->doze_fd < 0)
-		return -errno;
-	workers->doze =
-	    event_new(workers->base, workers->doze_fd, EV_READ | EV_PERSIST, on_doze, workers);
-	workers->look = event_new(workers->base, -1, 0, on_look, workers);
 	workers->heartbeat = event_new(workers->base, -1, EV_PERSIST, on_heartbeat, workers);
-	if (!workers->acceptable || !workers->doze || !workers->look || !workers->heartbeat)
+	if (!workers->acceptable || !workers->heartbeat)
 		return -ENOMEM;
-	if (event_add(workers->acceptable, NULL) < 0 || event_add(workers->doze, NULL) < 0 ||
-	    event_add(workers->heartbeat, &beat) < 0)
+	if (event_add(workers->acceptable, NULL) < 0 || event_add(workers->heartbeat, &beat) < 0)
 		return -ENOMEM;
 	workers->accepting = true;
 	return 0;
@@ -461,6 +248,9 @@ int workers_new(struct workers **out, struct event_base *base, const struct work
 	r = listen_at(workers, workers->socket_path);
 	if (r < 0)
 		return r;
+	r = looks_init(workers);
+	if (r < 0)
+		return r;
 	r = add_events(workers);
 	if (r < 0)
 		return r;
@@ -481,13 +271,9 @@ void workers_free(struct workers *workers)
 	}
 	if (workers->acceptable)
 		event_free(workers->acceptable);
-	if (workers->doze)
-		event_free(workers->doze);
-	if (workers->look)
-		event_free(workers->look);
 	if (workers->heartbeat)
 		event_free(workers->heartbeat);
-	closep(&workers->doze_fd);
+	looks_deinit(workers);
 	closep(&workers->listener);
 	if (workers->bound)
 		unlink(workers->socket_path);

@@ -1,0 +1,210 @@
+/*
+ * When the rings are looked into.
+ *
+ * Waking a process is what costs: tens of microseconds on a virtual machine, paid by the worker in the
+ * middle of a handshake. So it is done for the first notice after a silence, and not while sessions keep
+ * coming. The daemon then dozes: it looks into the rings of all busy workers every WORKERS_DOZE_US, and
+ * nobody wakes it. When WORKERS_DOZES looks in a row found nothing at all, it goes to sleep: each busy
+ * worker's `sleeping` flag goes up, and the next notice sends one byte. A worker that is silent for
+ * WORKER_DOZES looks while others are not goes to sleep alone, so that a look costs what is in use, and
+ * not what is connected.
+ *
+ * A doze is short beside what a notice then does on its way to a peer and back, and it is short beside the
+ * time from a handshake's end to its response's start, which is when the ack is wanted. A look that found
+ * a worker with more than WORKERS_LOOK notices is followed by the next at once; in between the event
+ * loop polls its other sockets, so peers get their turn, and no worker starves another.
+ */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#define WORKERS_LOOK 256    /* notices a worker and look */
+#define WORKERS_DOZE_US 500 /* 2,000 looks a second: 1 % of a core */
+#define WORKERS_DOZES 8
+#define WORKER_DOZES 256
+
+uint64_t workers_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+void worker_drop(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	worker_count(worker, &workers->stats);
+	workers->stats.n_connected--;
+	if (worker->busy)
+		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
+	TAILQ_REMOVE(&workers->all, worker, entry);
+	worker_free(worker);
+}
+
+static void worker_malformed(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	unsigned n_held;
+
+	workers->stats.n_malformed++;
+	if (log_limit_pass(&workers->limit, "malformed", (int64_t)workers_now_ms(), &n_held))
+		log_warning("a worker's notice is malformed: it is disconnected (%u more were)",
+		            n_held);
+	worker_drop(worker);
+}
+
+static void worker_sleep(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	/* False: a notice has come since the look. The next look finds it. */
+	if (!ring_sleep(&worker->consumer))
+		return;
+	TAILQ_REMOVE(&workers->busy, worker, busy_entry);
+	worker->busy = false;
+}
+
+/* One look into a busy worker's ring. Returns how many notices it held. */
+static size_t worker_look(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	size_t n_taken = 0;
+	int r;
+
+	r = worker_take(worker, workers->ops, workers->arg, WORKERS_LOOK, &n_taken);
+	if (n_taken > 0) {
+		worker->n_empty_looks = 0;
+		worker_settle(worker, workers->acked_position);
+	}
+	if (r < 0)
+		worker_malformed(worker);
+	else if (n_taken == 0 && ++worker->n_empty_looks >= WORKER_DOZES)
+		worker_sleep(worker);
+	return n_taken;
+}
+
+static void set_doze(struct workers *workers, bool dozing)
+{
+	const struct timespec interval = {.tv_nsec = dozing ? WORKERS_DOZE_US * 1000 : 0};
+	const struct itimerspec timer = {.it_interval = interval, .it_value = interval};
+
+	if (workers->dozing == dozing)
+		return;
+	workers->dozing = dozing;
+	if (timerfd_settime(workers->doze_fd, 0, &timer, NULL) < 0)
+		log_error("timerfd_settime: %s",
+		          strerror(errno)); /* cannot fail with these arguments */
+}
+
+static void look_at_all(struct workers *workers)
+{
+	struct worker *worker, *next;
+	size_t n_taken = 0;
+	bool more = false;
+
+	for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
+		size_t n;
+
+		next = TAILQ_NEXT(worker, busy_entry);
+		n = worker_look(worker);
+		n_taken += n;
+		more |= n == WORKERS_LOOK;
+	}
+	if (n_taken > 0)
+		workers->ops->batch(workers->arg);
+	workers->n_empty_looks = n_taken > 0 ? 0 : workers->n_empty_looks + 1;
+	if (workers->n_empty_looks >= WORKERS_DOZES)
+		for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
+			next = TAILQ_NEXT(worker, busy_entry);
+			worker_sleep(worker);
+		}
+	set_doze(workers, !TAILQ_EMPTY(&workers->busy));
+	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
+	if (more)
+		event_add(workers->look, &(struct timeval){0});
+}
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look_at_all(arg);
+}
+
+static void on_doze(evutil_socket_t fd, short what, void *arg)
+{
+	uint64_t n_expired;
+
+	(void)what;
+	if (read(fd, &n_expired, sizeof(n_expired)) > 0)
+		look_at_all(arg);
+}
+
+void worker_wake(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+
+	if (!worker->busy) {
+		TAILQ_INSERT_TAIL(&workers->busy, worker, busy_entry);
+		worker->busy = true;
+		worker->n_empty_looks = 0;
+		ring_stay_awake(worker->page);
+	}
+	workers->n_empty_looks = 0;
+	event_active(workers->look, EV_TIMEOUT, 0);
+}
+
+void worker_take_last(struct worker *worker)
+{
+	struct workers *workers = worker->workers;
+	size_t n_taken = 0;
+	int r;
+
+	r = worker_take(worker, workers->ops, workers->arg, worker->data_bytes / 32, &n_taken);
+	if (n_taken > 0)
+		workers->ops->batch(workers->arg);
+	if (r < 0)
+		workers->stats.n_malformed++;
+}
+
+void worker_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *worker = arg;
+	char wakes[16];
+	ssize_t n;
+
+	(void)what;
+	n = recv(fd, wakes, sizeof(wakes), MSG_DONTWAIT);
+	if (n > 0) {
+		worker_wake(worker);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		worker_take_last(worker);
+		worker_drop(worker);
+	}
+}
+
+int looks_init(struct workers *workers)
+{
+	workers->doze_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (workers->doze_fd < 0)
+		return -errno;
+	workers->doze =
+	    event_new(workers->base, workers->doze_fd, EV_READ | EV_PERSIST, on_doze, workers);
+	workers->look = event_new(workers->base, -1, 0, on_look, workers);
+	if (!workers->doze || !workers->look || event_add(workers->doze, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+void looks_deinit(struct workers *workers)
+{
+	if (workers->doze)
+		event_free(workers->doze);
+	if (workers->look)
+		event_free(workers->look);
+	closep(&workers->doze_fd);
+}

@@ -5,10 +5,12 @@
  * Life. create() parses the argument. init() runs in the parent, as root, before it forks: the
  * handle that it opens, and with it the mapping of the session table, is inherited by all children,
  * so that one that starts while the daemon is down can resume all the same. Each child connects to
- * the daemon by itself, as the user it runs as. destroy() runs when a configuration is dropped: at
- * a stop, and in the parent at every restart, graceful or not, where a new create() and init()
- * follow. (At its start Apache reads its configuration twice; the first time mod_ssl does not call
- * init().)
+ * the daemon by itself, as the user it runs as, before it takes its first client, so that this
+ * client's session is sent and held back like any other. destroy() runs when a configuration is
+ * dropped: at a stop, and in the parent at every restart, graceful or not, where a new create() and
+ * init() follow. (At its start Apache reads its configuration twice; the first time mod_ssl does
+ * not call init(). And it is in the background when init() is called: what fails there stands in
+ * the error log.)
  *
  * The handle outlives the configuration: a restart while the daemon is down must not cost the
  * mapping of the table, which only the daemon could give again. So destroy() leaves it, and the
@@ -59,6 +61,10 @@ APLOG_USE_MODULE(tlsbaton);
 /* The consumer's name by which mod_ssl's session cache (not its OCSP cache) introduces itself. */
 #define MOD_SSL_SESSIONS "mod_ssl-sess"
 
+/* How long a process waits for the daemon at its start: it takes no client yet. The library connects in
+ * steps, at each call; a daemon that is there is connected after one or two. */
+#define CONNECT_MS 100
+
 /* Both are set in the parent, which has no threads; children inherit them and leave them as they are. */
 static ap_socache_instance_t *active;
 static struct {
@@ -69,6 +75,12 @@ static struct {
 ap_socache_instance_t *cache_active(void)
 {
 	return active;
+}
+
+void cache_connect(tlsbaton *baton)
+{
+	for (int ms = 0; ms < CONNECT_MS && !tlsbaton_connected(baton); ++ms)
+		apr_sleep(apr_time_from_msec(1));
 }
 
 void cache_forget(void)
@@ -90,8 +102,8 @@ static int keep_handle(const char *socket_path)
 	int r;
 
 	if (kept.baton != NULL && strcmp(kept.socket_path, socket_path) == 0) {
-		(void)tlsbaton_connected(
-		    kept.baton); /* looks whether the daemon is another one by now */
+		/* The daemon may be another one by now, with another table. */
+		cache_connect(kept.baton);
 		return 0;
 	}
 	cache_forget();

@@ -16,10 +16,10 @@
  * it reads SSLSessionCache, and an optional hook needs no module behind it until it is run.
  *
  * The module stays in memory. Apache unloads and reloads its modules at each restart; this one is
- * linked with -z nodelete. What libtlsbaton hands to others (fork handlers, thread-specific data,
- * OpenSSL's free callbacks) points into this object, and not all of it can be taken back at a
- * moment when nobody is about to call it. The price is some 100 kB that stay mapped, and that a new
- * version of the file takes effect with a stop and start, not with a reload.
+ * linked with -z nodelete. It keeps its handle from one configuration to the next (cache.c), and
+ * what libtlsbaton hands to others, its fork handlers first, points into this object. The price is
+ * some 100 kB that stay mapped, and that a new version of the file takes effect with a stop and
+ * start, not with a reload.
  */
 #include "mod_tlsbaton.h" /* first: Apache's headers need httpd.h before them */
 
@@ -75,20 +75,12 @@ static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 	return OK;
 }
 
-/*
- * A child connects to the daemon before it takes its first client, so that this client's session is
- * held back and sent like any other. The library connects in steps, at each call; a daemon that is
- * there is connected after one or two, and one that is not costs a child this much at its start.
- */
-#define CHILD_CONNECT_MS 100
 static void child_init(apr_pool_t *pchild, server_rec *s)
 {
 	ap_socache_instance_t *cache = cache_active();
 
-	if (cache == NULL)
-		return;
-	for (int ms = 0; ms < CHILD_CONNECT_MS && !tlsbaton_connected(cache->baton); ++ms)
-		apr_sleep(apr_time_from_msec(1));
+	if (cache != NULL)
+		cache_connect(cache->baton);
 }
 
 static void register_hooks(apr_pool_t *p)

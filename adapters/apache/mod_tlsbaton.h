@@ -41,6 +41,9 @@ void log_set_server(server_rec *s);
  * another. */
 ap_socache_instance_t *cache_active(void);
 
+/* Waits a little for the daemon; for a process that is about to serve. */
+void cache_connect(tlsbaton *baton);
+
 /* Drops the handle that was kept for a next configuration, when that does not use the cache. */
 void cache_forget(void);
 

@@ -111,8 +111,10 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	end = der;
 	n_der = i2d_SSL_SESSION(session, &end);
 	if (n_der > 0 && tlsbaton_session_put(attached->baton, id, n_id, der, (size_t)n_der,
-	                                      expires_s, &notice) == 0)
+	                                      expires_s, &notice) == 0) {
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
+		recent_put(attached->baton->recent, session, expires_s, client_now_s());
+	}
 	OPENSSL_cleanse(der, (size_t)(end - der));
 	if (der != on_stack)
 		OPENSSL_free(der);

@@ -243,6 +243,48 @@ static void test_a_lifetime_does_not_grow_by_resumption(void **state)
 	SSL_SESSION_free(session);
 }
 
+static int index_mark = -1;
+static unsigned n_marked;
+
+static int mark(SSL *ssl, SSL_SESSION *session)
+{
+	(void)ssl;
+	assert_int_equal(SSL_SESSION_set_ex_data(session, index_mark, &n_marked), 1);
+	return 0;
+}
+
+static void count_marked(const SSL *ssl, int where, int value)
+{
+	(void)value;
+	if (where & SSL_CB_HANDSHAKE_DONE && SSL_session_reused(ssl) &&
+	    SSL_SESSION_get_ex_data(SSL_get_session(ssl), index_mark))
+		n_marked++;
+}
+
+static void test_a_session_made_here_is_not_parsed(void **state)
+{
+	struct fixture *f = *state;
+	SSL_SESSION *session = NULL;
+
+	/* A mark on the object is not in the record. */
+	start(f);
+	index_mark = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	open_contexts(f, TLS1_2_VERSION);
+	SSL_CTX_sess_set_new_cb(f->server, mark);
+	SSL_CTX_set_info_callback(f->server, count_marked);
+	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+	assert_false(visit(f, &session));
+	n_marked = 0;
+	assert_true(visit(f, &session));
+	assert_int_equal(n_marked, 1);
+	/* An unclean end spoils the object, and not the session: the next is parsed from the record. */
+	assert_true(visit_ending(f, &session, true));
+	assert_int_equal(n_marked, 2);
+	assert_true(visit(f, &session));
+	assert_int_equal(n_marked, 2);
+	SSL_SESSION_free(session);
+}
+
 /* ---- What is not shared ---- */
 
 static void test_stateless_tickets_are_left_alone(void **state)
@@ -465,6 +507,7 @@ int main(void)
 	    T(test_resumed_by_another_process),
 	    T(test_sizes_of_records),
 	    T(test_a_lifetime_does_not_grow_by_resumption),
+	    T(test_a_session_made_here_is_not_parsed),
 	    T(test_stateless_tickets_are_left_alone),
 	    T(test_an_unclean_end_removes_nothing),
 	    T(test_a_removal_is_honoured_at_once),

@@ -44,8 +44,9 @@ extern "C" {
 
 /* Outcomes. */
 enum tlsbaton_outcome {
-	TLSBATON_MISS = 1,    /* no live session has this ID */
-	TLSBATON_LOST = 2,    /* the notice found no room, or there is no daemon: this session is not shared */
+	TLSBATON_MISS = 1, /* no live session has this ID */
+	TLSBATON_LOST =
+	    2, /* the notice found no room, or there is no daemon: this session is not shared */
 	TLSBATON_TIMEOUT = 3, /* the deadline passed before all peers had stored the record */
 	TLSBATON_CLOSED = 4,  /* the gate is still closed: poll tlsbaton_gate_fd() */
 };
@@ -140,7 +141,8 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice);
  * ask again; after the deadline answer the client all the same and call tlsbaton_gate_expired().
  */
 int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice);
-int tlsbaton_gate_fd(tlsbaton *baton); /* borrowed, non-blocking; -1 without a daemon; reading is not needed */
+int tlsbaton_gate_fd(
+    tlsbaton *baton); /* borrowed, non-blocking; -1 without a daemon; reading is not needed */
 unsigned tlsbaton_gate_deadline_ms(tlsbaton *baton);
 void tlsbaton_gate_expired(tlsbaton *baton);
 

@@ -85,8 +85,8 @@ static void accept_closed(void *arg, const char *why)
 	} else if (peer) {
 		/* A source of its own: it must not silence a refusal from the same address. */
 		snprintf(goodbye, sizeof(goodbye), "goodbye %s", peer->name);
-		repl_log(repl, LOG_LEVEL_NOTICE, goodbye,
-		         "peer %s no longer pushes to us: %s", peer->name, why);
+		repl_log(repl, LOG_LEVEL_NOTICE, goodbye, "peer %s no longer pushes to us: %s",
+		         peer->name, why);
 	}
 	receiver_detach(receiver);
 	receiver_free(receiver);

@@ -25,8 +25,10 @@
 #define TABLE_LIFETIME_MAX_S (7 * 24 * 3600)
 
 enum table_flags {
-	TABLE_LOCAL = 1 << 0,     /* came from a worker of this node, not from a peer */
-	TABLE_TOMBSTONE = 1 << 1, /* the session is removed; no DER; blocks a late put of the same ID until it expires */
+	TABLE_LOCAL = 1 << 0, /* came from a worker of this node, not from a peer */
+	TABLE_TOMBSTONE =
+	    1
+	    << 1, /* the session is removed; no DER; blocks a late put of the same ID until it expires */
 };
 
 /* A record as given or taken. Pointers are borrowed. */
@@ -41,26 +43,28 @@ struct table_record {
 
 enum table_outcome {
 	TABLE_CREATED = 1, /* there was no file */
-	TABLE_REBUILT,     /* the file was foreign, truncated, damaged or of another size: a new one took its place */
-	TABLE_DUPLICATE,   /* a live record (or tombstone) with this ID stands already; nothing changed */
-	TABLE_EXPIRED,     /* expires_s is not after now_s; nothing changed */
-	TABLE_MISS,        /* no live record */
-	TABLE_END,         /* the position is the head: nothing follows */
-	TABLE_GONE,        /* the position is behind the tail */
+	TABLE_REBUILT, /* the file was foreign, truncated, damaged or of another size: a new one took its place */
+	TABLE_DUPLICATE, /* a live record (or tombstone) with this ID stands already; nothing changed */
+	TABLE_EXPIRED, /* expires_s is not after now_s; nothing changed */
+	TABLE_MISS,    /* no live record */
+	TABLE_END,     /* the position is the head: nothing follows */
+	TABLE_GONE,    /* the position is behind the tail */
 };
 
 struct table_stats {
-	uint64_t size_bytes;       /* of the file */
-	uint64_t log_bytes;        /* room for records */
-	uint64_t used_bytes;       /* head - tail */
-	uint64_t n_live;           /* sessions that can be resumed (expired ones that no sweep has met yet included) */
-	uint64_t n_appended;       /* records and tombstones appended in this epoch */
-	uint64_t n_in_log;         /* those between tail and head, dead ones included */
-	uint64_t n_expired;        /* records wiped because their time had come */
-	uint64_t n_removed;        /* wiped by a tombstone */
-	uint64_t n_evicted;        /* live records wiped for want of room in the log */
-	uint64_t n_displaced;      /* live records that lost their index slot to a newer one */
-	uint64_t bytes_wanted;     /* file size that would have held every session not yet expired; 0: nothing evicted */
+	uint64_t size_bytes; /* of the file */
+	uint64_t log_bytes;  /* room for records */
+	uint64_t used_bytes; /* head - tail */
+	uint64_t
+	    n_live; /* sessions that can be resumed (expired ones that no sweep has met yet included) */
+	uint64_t n_appended;  /* records and tombstones appended in this epoch */
+	uint64_t n_in_log;    /* those between tail and head, dead ones included */
+	uint64_t n_expired;   /* records wiped because their time had come */
+	uint64_t n_removed;   /* wiped by a tombstone */
+	uint64_t n_evicted;   /* live records wiped for want of room in the log */
+	uint64_t n_displaced; /* live records that lost their index slot to a newer one */
+	uint64_t
+	    bytes_wanted; /* file size that would have held every session not yet expired; 0: nothing evicted */
 };
 
 struct table;
@@ -94,7 +98,8 @@ uint64_t table_tail(const struct table *table);  /* where the oldest record star
  * Out: `*end`, the position where it ends; may be NULL.
  * Returns 0, TABLE_DUPLICATE, TABLE_EXPIRED, -EINVAL (a length out of range, unknown flags).
  */
-int table_put(struct table *table, const struct table_record *record, int64_t now_s, uint64_t *end) MUST_CHECK;
+int table_put(struct table *table, const struct table_record *record, int64_t now_s,
+              uint64_t *end) MUST_CHECK;
 
 /*
  * Wipes what has expired: moves the tail past it, and sweeps in place shorter-lived records that stand
@@ -110,7 +115,8 @@ bool table_expire(struct table *table, int64_t now_s, size_t n_max);
  * the next call that changes the table. `*n_passed` is increased by the records moved over, dead ones
  * included. Returns 0, TABLE_END, TABLE_GONE (`*position` was set to the tail), -EINVAL (not a position).
  */
-int table_next(struct table *table, uint64_t *position, struct table_record *out, uint64_t *n_passed) MUST_CHECK;
+int table_next(struct table *table, uint64_t *position, struct table_record *out,
+               uint64_t *n_passed) MUST_CHECK;
 
 void table_stats(const struct table *table, struct table_stats *out);
 

@@ -11,10 +11,10 @@ static const char *log_ident = "tlsbaton";
 static bool log_journal;
 
 static const int log_priorities[] = {
-	[LOG_LEVEL_ERROR] = LOG_ERR,
-	[LOG_LEVEL_WARNING] = LOG_WARNING,
-	[LOG_LEVEL_NOTICE] = LOG_NOTICE,
-	[LOG_LEVEL_DEBUG] = LOG_DEBUG,
+    [LOG_LEVEL_ERROR] = LOG_ERR,
+    [LOG_LEVEL_WARNING] = LOG_WARNING,
+    [LOG_LEVEL_NOTICE] = LOG_NOTICE,
+    [LOG_LEVEL_DEBUG] = LOG_DEBUG,
 };
 
 void log_open(const char *ident, enum log_target target, enum log_level level)

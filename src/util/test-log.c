@@ -38,8 +38,8 @@ static void test_limit_survives_a_flood_of_sources(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_limit_holds_within_a_minute),
-		cmocka_unit_test(test_limit_survives_a_flood_of_sources),
+	    cmocka_unit_test(test_limit_holds_within_a_minute),
+	    cmocka_unit_test(test_limit_survives_a_flood_of_sources),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

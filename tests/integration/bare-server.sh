@@ -26,6 +26,7 @@ bare_stop()
 	echo >&"${!fd}"
 	wait "${!pid}"
 	eval "exec ${!fd}>&-"
+	# shellcheck disable=SC2034 # for the test
 	counters=$(tail -n 1 "$LAB_STATE/$1/bare/stdout")
 	rm -r "$LAB_STATE/$1/bare"
 }

@@ -348,3 +348,4 @@ finish()
 	exit "$status"
 }
 trap finish EXIT
+trap 'exit 1' TERM INT

@@ -123,6 +123,22 @@ out:
 	return r;
 }
 
+/* The helper must not have the group key, not even in pages that it shares with us: so the key is wiped before the
+ * fork, and read again after it. */
+static int start_helper(struct config *config, struct vip_helper **out, char *error,
+                        size_t error_size)
+{
+	int r;
+
+	explicit_bzero(config->group_key, sizeof(config->group_key));
+	r = vip_helper_new(out, &config->service, config->announce_s, config->uid, config->gid,
+	                   error, error_size);
+	if (r == 0 && config->key_file)
+		r = config_read_key(config->key_file, config->uid, config->group_key, error,
+		                    error_size);
+	return r;
+}
+
 static int start(struct daemon *daemon)
 {
 	struct vip_helper *helper = NULL;
@@ -139,8 +155,7 @@ static int start(struct daemon *daemon)
 	if (r == 0)
 		r = privileges_harden(error, sizeof(error));
 	if (r == 0 && config->has_service)
-		r = vip_helper_new(&helper, &config->service, config->announce_s, config->uid,
-		                   config->gid, error, sizeof(error));
+		r = start_helper(config, &helper, error, sizeof(error));
 	if (r == 0)
 		r = privileges_drop(config->uid, config->gid, error, sizeof(error));
 	if (r < 0) {

@@ -186,6 +186,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	watch_clock(node);
 	roles_settle(node);
+	roles_look(node);
 }
 
 /* ---- Operator ---- */

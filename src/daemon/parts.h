@@ -34,6 +34,8 @@ struct node {
 	struct event *start_timer;       /* until the first role is decided */
 	struct control_request *request; /* whose command the switchover works on; NULL: nobody's */
 	struct role role;
+	bool held; /* whether this node answers for the address, as last read from the system */
+	bool asked_held;         /* … and an answer is on its way */
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
 };
 
@@ -45,6 +47,7 @@ void roles_peer_changed(struct node *node, size_t peer);
 void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload);
 void roles_command(struct node *node, struct control_request *request, const char *name,
                    const json_t *args);
+void roles_look(struct node *node);   /* asks the system whether this node holds the address */
 void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
 
 #endif

@@ -54,19 +54,29 @@ int privileges_harden(char *error, size_t error_size)
 
 int privileges_drop(uid_t uid, gid_t gid, char *error, size_t error_size)
 {
-	if (geteuid() != 0) {
-		if (geteuid() == uid)
-			return 0;
+	int r;
+
+	if (geteuid() != 0 && geteuid() != uid) {
 		snprintf(
 		    error, error_size,
 		    "must be started as root or as the configured user (uid %u), not as uid %u",
 		    uid, geteuid());
 		return -EPERM;
 	}
-	capng_clear(CAPNG_SELECT_BOTH);
-	if (capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_IPC_LOCK) != 0 ||
-	    capng_change_id((int)uid, (int)gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING) != 0) {
-		snprintf(error, error_size, "cannot become uid %u: %s", uid, strerror(errno));
+	capng_get_caps_process();
+	r = capng_have_capability(CAPNG_PERMITTED, CAP_IPC_LOCK);
+	capng_clear(CAPNG_SELECT_ALL);
+	if (r)
+		r = capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_IPC_LOCK);
+	if (r == 0 && geteuid() == 0)
+		r = capng_change_id((int)uid, (int)gid,
+		                    CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING |
+		                        CAPNG_CLEAR_AMBIENT);
+	else if (r == 0) /* by its own user, perhaps with ambient capabilities for the helper */
+		r = capng_apply(CAPNG_SELECT_CAPS | CAPNG_SELECT_AMBIENT);
+	if (r != 0) {
+		snprintf(error, error_size, "cannot become uid %u without capabilities: %s", uid,
+		         strerror(errno));
 		return -EPERM;
 	}
 	/* A change of user sets the flag back (prctl(2), PR_SET_DUMPABLE). */

@@ -15,8 +15,8 @@ int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error
 /* Secrets stay in memory and in this process: no core dump, no ptrace, memory may be locked. */
 int privileges_harden(char *error, size_t error_size) MUST_CHECK;
 
-/* Becomes `uid`:`gid` without supplementary groups and with one capability left, CAP_IPC_LOCK, to lock the
- * table in memory. Started by another user than root, the process must be `uid` already. */
+/* Becomes `uid`:`gid` without supplementary groups and with one capability left (if it had that),
+ * CAP_IPC_LOCK, to lock the table in memory. Started by another user than root, the process must be `uid` already. */
 int privileges_drop(uid_t uid, gid_t gid, char *error, size_t error_size) MUST_CHECK;
 
 /* Gives up that one too, before the event loop runs. */

@@ -186,14 +186,54 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 	decide_start(arg, true);
 }
 
+/*
+ * Somebody else may have changed the interface: that is said, and shown in the status, and left to the
+ * operator. To take the address again and again would fight with whoever took it away.
+ */
+static void note_held(struct node *node, int result)
+{
+	bool wrong = result >= 0 && (result == 1) != node->role.active;
+
+	if (result < 0 || switchover_busy(node->switchover))
+		return;
+	if (wrong && node->held != (result == 1)) {
+		snprintf(
+		    node->service_error, sizeof(node->service_error),
+		    node->role.active
+		        ? "this node is active but does not answer for the address: something else "
+		          "changed the interface; run tlsbaton promote"
+		        : "this node stands by but answers for the address: something else changed "
+		          "the "
+		          "interface; run tlsbaton demote");
+		log_error("%s", node->service_error);
+	}
+	if (!wrong && node->held != (result == 1))
+		node->service_error[0] = '\0';
+	node->held = result == 1;
+}
+
 static void on_vip_done(void *arg, enum vip_op op, int result, const char *error)
 {
 	struct node *node = arg;
 
+	if (op == VIP_HELD) {
+		node->asked_held = false;
+		note_held(node, result);
+		return;
+	}
 	if (result == -EPIPE)
 		log_error("the helper that moves the service address has died: the address stays "
 		          "as it is; restart tlsbatond");
+	if (result == 0)
+		node->held = op == VIP_TAKE;
 	switchover_vip_done(node->switchover, op, result, error);
+}
+
+void roles_look(struct node *node)
+{
+	if (!node->switchover || node->asked_held || switchover_busy(node->switchover))
+		return;
+	node->asked_held = vip_helper_ask(node->helper, VIP_HELD) == 0;
 }
 
 void roles_start(struct node *node)

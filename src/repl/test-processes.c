@@ -5,6 +5,7 @@
 #include "repl/testing.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define ROUNDS 6
@@ -26,6 +27,7 @@ static pid_t spawn(struct node *b)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
 		b->base = event_base_new();
 		reopen_table(b);
 		node_start(b);

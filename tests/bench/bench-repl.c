@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -281,6 +282,7 @@ static pid_t start_receiver(struct bench_shared *shared, uint64_t n_sessions, ui
 	if (pid == 0) {
 		static struct bench_node node;
 
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		node.shared = shared;
 		node_open(&node, "b", n_sessions);
 		node_replicate(&node, "b", port, "a", peer_port);

@@ -25,10 +25,10 @@
 #define TABLE_LIFETIME_MAX_S (7 * 24 * 3600)
 
 enum table_flags {
-	TABLE_LOCAL = 1 << 0, /* came from a worker of this node, not from a peer */
-	TABLE_TOMBSTONE =
-	    1
-	    << 1, /* the session is removed; no DER; blocks a late put of the same ID until it expires */
+	/* Came from a worker of this node, not from a peer. */
+	TABLE_LOCAL = 1 << 0,
+	/* The session is removed; no DER; blocks a late put of the same ID until it expires. */
+	TABLE_TOMBSTONE = 1 << 1,
 };
 
 /* A record as given or taken. Pointers are borrowed. */
@@ -55,16 +55,16 @@ struct table_stats {
 	uint64_t size_bytes; /* of the file */
 	uint64_t log_bytes;  /* room for records */
 	uint64_t used_bytes; /* head - tail */
-	uint64_t
-	    n_live; /* sessions that can be resumed (expired ones that no sweep has met yet included) */
+	/* Sessions that can be resumed; expired ones that no sweep has met yet included. */
+	uint64_t n_live;
 	uint64_t n_appended;  /* records and tombstones appended in this epoch */
 	uint64_t n_in_log;    /* those between tail and head, dead ones included */
 	uint64_t n_expired;   /* records wiped because their time had come */
 	uint64_t n_removed;   /* wiped by a tombstone */
 	uint64_t n_evicted;   /* live records wiped for want of room in the log */
 	uint64_t n_displaced; /* live records that lost their index slot to a newer one */
-	uint64_t
-	    bytes_wanted; /* file size that would have held every session not yet expired; 0: nothing evicted */
+	/* File size that would have held every session not yet expired; 0: nothing evicted. */
+	uint64_t bytes_wanted;
 };
 
 struct table;
@@ -88,9 +88,10 @@ void table_free(struct table *table);
 /* A new read-only descriptor of the file, for table_view_open() in this or, sent over a socket, another process. */
 int table_fd(const struct table *table) MUST_CHECK; /* the caller's to close; or a negated errno */
 
-uint64_t table_epoch(const struct table *table); /* random, new at each (re)build */
-uint64_t table_head(const struct table *table);  /* where the next record will start */
-uint64_t table_tail(const struct table *table);  /* where the oldest record starts */
+/* Random, new at each (re)build, and when positions have run out: then old positions mean nothing any more. */
+uint64_t table_epoch(const struct table *table);
+uint64_t table_head(const struct table *table); /* where the next record will start */
+uint64_t table_tail(const struct table *table); /* where the oldest record starts */
 
 /*
  * Appends a record (or, with TABLE_TOMBSTONE, removes the session of that ID and appends a tombstone).

@@ -39,8 +39,10 @@ finish()
 		show_logs 2>&1
 	fi
 	lab down
+	rm -rf "$scratch"
 	exit "$status"
 }
+scratch=$(mktemp -d)
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 

@@ -83,8 +83,8 @@ static int ring_map_both(int fd, int flags, size_t data_bytes, struct ring_page 
 
 int ring_map(int fd, struct ring_page **page, uint8_t **data)
 {
-	struct ring_page *header;
-	uint8_t *bytes;
+	struct ring_page *header = NULL;
+	uint8_t *bytes = NULL;
 	struct stat st;
 	size_t data_bytes;
 	int seals, r;

@@ -2,7 +2,7 @@
 #ifndef TLSBATON_TABLE_INTERNAL_H
 #define TLSBATON_TABLE_INTERNAL_H
 
-#include "table/layout.h"
+#include "table/key.h"
 
 /* A stretch of the log, for the sweep: see sweep.c. */
 struct sweep_chunk {

@@ -80,25 +80,3 @@ const char *layout_header_check(const struct layout_header *header, const struct
 		return "its header does not fit its size";
 	return NULL;
 }
-
-/*
- * Buckets come from the upper bits of the hash's halves, the tag from the lower ones, so that they stay
- * independent up to 2^24 buckets (a 12 GiB file); beyond, tags merely match by accident a little more often.
- */
-void key_init(struct key *key, const struct layout *layout, uint64_t seed, const uint8_t *id,
-              size_t n_id)
-{
-	uint64_t hash = XXH3_64bits_withSeed(id, n_id, seed);
-
-	key->n_id = n_id;
-	if (n_id ==
-	    sizeof(key->id)) { /* nearly all: a copy of known length is a few instructions */
-		memcpy(key->id, id, sizeof(key->id));
-	} else {
-		memset(key->id, 0, sizeof(key->id));
-		memcpy(key->id, id, n_id);
-	}
-	key->buckets[0] = (hash >> 32) * layout->n_buckets >> 32;
-	key->buckets[1] = (hash & UINT32_MAX) * layout->n_buckets >> 32;
-	key->tag = (unsigned)((hash >> 24 & 0xff00) | (hash & 0xff));
-}

@@ -33,6 +33,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "table/table.h"
 
@@ -231,7 +234,28 @@ static inline void fence_before_recheck(void)
  * Which of a bucket's slots have this tag, one bit each. Without a branch on what the slots hold: which one
  * matches is random, and a processor that has to guess it would stall on each bucket that is not in its
  * cache, where it could go on to the record, and to the next lookup.
+ *
+ * With SSE2, which every x86-64 has, two slots at a time: a slot's tag is its topmost 16 bits, so the sign of
+ * its half of a comparison in 16-bit lanes is whether the tag is equal. These loads are not atomic to the
+ * letter of C11. Nothing rests on what they give: a slot that matches is loaded again, atomically. An eighth
+ * of the instructions, which is what lets a processor overlap this lookup's cache misses with the next one's.
  */
+#if defined(__SSE2__) && !defined(LAYOUT_TSAN)
+static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
+{
+	const __m128i *pairs = (const __m128i *)(const void *)bucket;
+	__m128i wanted = _mm_set1_epi16((short)tag);
+	unsigned matches = 0;
+
+#pragma GCC unroll 4
+	for (unsigned i = LAYOUT_SLOTS / 2; i-- > 0;) {
+		__m128i equal = _mm_cmpeq_epi16(_mm_load_si128(&pairs[i]), wanted);
+
+		matches = matches * 4 + (unsigned)_mm_movemask_pd(_mm_castsi128_pd(equal));
+	}
+	return matches;
+}
+#else
 static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
 {
 	unsigned matches = 0;
@@ -242,19 +266,7 @@ static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
 		          ((word_load(&bucket[i]) ^ (uint64_t)tag << 48) < UINT64_C(1) << 48);
 	return matches;
 }
-
-/* ---- Keys ---- */
-
-/* A session ID, hashed and padded, with what it needs of the index. */
-struct key {
-	size_t n_id;
-	uint64_t id[RECORD_ID_WORDS];
-	uint64_t buckets[2];
-	unsigned tag;
-};
-
-void key_init(struct key *key, const struct layout *layout, uint64_t seed, const uint8_t *id,
-              size_t n_id);
+#endif
 
 /* ---- Files ---- */
 

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "table/key.h"
+
 int table_view_init(struct table_view *view, const void *map, uint64_t size_bytes)
 {
 	struct layout layout;
@@ -96,21 +98,24 @@ static bool view_still_stands(const struct table_view *view, const struct view_m
 	       word_load(&record[RECORD_STAMP]) == record_stamp(position, RECORD_LIVE);
 }
 
-static void view_copy_out(uint8_t *bytes, const word_t *words, size_t n_bytes)
+/* Eight words at a time, then one, then what is left of the last: a record is padded to words, `bytes` is not. */
+static inline void view_copy_out(uint8_t *bytes, const word_t *words, size_t n_bytes)
 {
-	size_t n_words = n_bytes / 8;
+	for (; n_bytes >= 64; n_bytes -= 64, words += 8, bytes += 64)
+#pragma GCC unroll 8
+		for (size_t i = 0; i < 8; i++) {
+			uint64_t word = word_load(&words[i]);
 
-#pragma GCC unroll 4
-	for (size_t i = 0; i < n_words; i++) {
-		uint64_t word = word_load(&words[i]);
+			memcpy(bytes + i * 8, &word, 8);
+		}
+	for (; n_bytes >= 8; n_bytes -= 8, words++, bytes += 8) {
+		uint64_t word = word_load(words);
 
-		memcpy(bytes + i * 8, &word, 8);
+		memcpy(bytes, &word, 8);
 	}
-	if (n_bytes % 8) {
-		uint64_t word = word_load(&words[n_words]);
-
-		memcpy(bytes + n_words * 8, &word, n_bytes % 8);
-	}
+	if (n_bytes > 0)
+		for (uint64_t word = word_load(words); n_bytes > 0; n_bytes--, word >>= 8)
+			*bytes++ = (uint8_t)word;
 }
 
 /* What a lookup finds. `der` has room for `der_size` bytes. */
@@ -133,13 +138,13 @@ static void view_prefetch(const struct table_view *view, uint64_t offset)
 }
 
 /* Copies the record at `position` if it is the key's, live and not expired. */
-static int view_copy(const struct table_view *view, const struct view_moment *moment,
-                     uint64_t position, const struct key *key, int64_t now_s,
-                     struct view_session *out)
+static inline __attribute__((always_inline)) int
+view_copy(const struct table_view *view, const struct view_moment *moment, uint64_t position,
+          const struct key *key, size_t n_id, int64_t now_s, struct view_session *out)
 {
 	uint64_t offset = position % view->layout.log_bytes;
 	const word_t *record = view->log + offset / 8;
-	size_t id_words = record_id_bytes(key->n_id) / 8;
+	size_t id_words = record_id_bytes(n_id) / 8;
 	struct record_meta meta;
 	uint64_t differs = 0;
 
@@ -149,10 +154,11 @@ static int view_copy(const struct table_view *view, const struct view_moment *mo
 	meta = record_meta_unpack(word_load(&record[RECORD_META]));
 	/* The ID's length is in range since the key's is. Lengths that agree with meta.bytes keep every word
 	 * that is read below within it, and that stays within the log. */
-	if (meta.n_id != key->n_id || meta.flags & ~(unsigned)TABLE_LOCAL ||
+	if (meta.n_id != n_id || meta.flags & ~(unsigned)TABLE_LOCAL ||
 	    meta.n_der > TABLE_DER_MAX || meta.bytes != record_bytes(meta.n_id, meta.n_der) ||
 	    meta.bytes > view->layout.log_bytes - offset)
 		return TABLE_MISS;
+#pragma GCC unroll 4
 	for (size_t i = 0; i < id_words; i++)
 		differs |= word_load(&record[RECORD_WORDS + i]) ^ key->id[i];
 	out->expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
@@ -169,18 +175,16 @@ static int view_copy(const struct table_view *view, const struct view_moment *mo
 	return 0;
 }
 
-int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
-                   uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
-                   uint64_t *position)
+/* A lookup, to be inlined for the usual length of an ID and once more for all others. */
+static inline __attribute__((always_inline)) int
+view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
+         struct view_session *session, uint64_t *position)
 {
-	struct view_session session = {.der = der, .der_size = der_size};
 	const word_t *buckets[2];
 	struct view_moment moment;
 	unsigned matches;
 	struct key key;
 
-	if (n_id < 1 || n_id > TABLE_ID_MAX)
-		return -EINVAL;
 	key_init(&key, &view->layout, view->seed, id, n_id);
 	for (size_t i = 0; i < 2; i++) {
 		buckets[i] = view->index + key.buckets[i] * LAYOUT_SLOTS;
@@ -201,19 +205,35 @@ int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id
 
 		if (slot_tag(slot) != key.tag || at < moment.tail || at == 0)
 			continue;
-		r = view_copy(view, &moment, at, &key, now_s, &session);
+		r = view_copy(view, &moment, at, &key, n_id, now_s, session);
 		if (r == TABLE_MISS)
 			continue;
-		if (r < 0)
-			return r;
-		*n_der = session.n_der;
-		if (expires_s)
-			*expires_s = session.expires_s;
-		if (position)
-			*position = at;
-		return 0;
+		*position = at;
+		return r;
 	}
 	return TABLE_MISS;
+}
+
+int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
+                   uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
+                   uint64_t *position)
+{
+	struct view_session session = {.der = der, .der_size = der_size};
+	uint64_t at;
+	int r;
+
+	if (n_id < 1 || n_id > TABLE_ID_MAX)
+		return -EINVAL;
+	r = n_id == TABLE_ID_MAX ? view_get(view, id, TABLE_ID_MAX, now_s, &session, &at)
+	                         : view_get(view, id, n_id, now_s, &session, &at);
+	if (r != 0)
+		return r;
+	*n_der = session.n_der;
+	if (expires_s)
+		*expires_s = session.expires_s;
+	if (position)
+		*position = at;
+	return 0;
 }
 
 static bool view_is_session(const struct record_meta *meta, const word_t *record, int64_t now_s,

@@ -243,7 +243,7 @@ static inline void fence_before_recheck(void)
 #if defined(__SSE2__) && !defined(LAYOUT_TSAN)
 static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
 {
-	const __m128i *pairs = (const __m128i *)(const void *)bucket;
+	const __m128i *pairs = (const __m128i *)(uintptr_t)bucket;
 	__m128i wanted = _mm_set1_epi16((short)tag);
 	unsigned matches = 0;
 

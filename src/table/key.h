@@ -1,9 +1,4 @@
-/*
- * A session ID as the index sees it: hashed, and padded to words.
- *
- * Inline, because nearly all IDs have 32 bytes: where the compiler knows the length, hash and copy are a few
- * dozen instructions without a branch.
- */
+/* A session ID as the index sees it: hashed, and padded to words. */
 #ifndef TLSBATON_TABLE_KEY_H
 #define TLSBATON_TABLE_KEY_H
 
@@ -23,7 +18,9 @@ struct key {
  * Buckets come from the upper bits of the hash's halves, the tag from the lower ones, so that they stay
  * independent up to 2^24 buckets (a 12 GiB file); beyond, tags merely match by accident a little more often.
  */
-static inline __attribute__((always_inline)) void key_init(struct key *key,
+/* For lookups. Nearly all IDs have 32 bytes: where the compiler knows the length, hash and copy are a few dozen
+ * instructions without a branch. */
+static inline __attribute__((always_inline)) void key_make(struct key *key,
                                                            const struct layout *layout,
                                                            uint64_t seed, const uint8_t *id,
                                                            size_t n_id)
@@ -37,5 +34,9 @@ static inline __attribute__((always_inline)) void key_init(struct key *key,
 	key->buckets[1] = (hash & UINT32_MAX) * layout->n_buckets >> 32;
 	key->tag = (unsigned)((hash >> 24 & 0xff00) | (hash & 0xff));
 }
+
+/* The same, for the writer. */
+void key_init(struct key *key, const struct layout *layout, uint64_t seed, const uint8_t *id,
+              size_t n_id);
 
 #endif

@@ -185,7 +185,7 @@ view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t 
 	unsigned matches;
 	struct key key;
 
-	key_init(&key, &view->layout, view->seed, id, n_id);
+	key_make(&key, &view->layout, view->seed, id, n_id);
 	for (size_t i = 0; i < 2; i++) {
 		buckets[i] = view->index + key.buckets[i] * LAYOUT_SLOTS;
 		__builtin_prefetch(buckets[i]);

@@ -15,6 +15,7 @@
  */
 #include "client/handle.h"
 #include "client/recent.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -113,7 +114,7 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	if (n_der > 0 && tlsbaton_session_put(attached->baton, id, n_id, der, (size_t)n_der,
 	                                      expires_s, &notice) == 0) {
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
-		recent_put(attached->baton->recent, session, expires_s, client_now_s());
+		recent_put(attached->baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, (size_t)(end - der));
 	if (der != on_stack)
@@ -153,12 +154,12 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 		recent_drop(baton->recent, id, n_id);
 		return NULL;
 	}
-	session = recent_get(baton->recent, id, n_id, client_now_s());
+	session = recent_get(baton->recent, id, n_id, clock_coarse_wall_s());
 	if (!session) {
 		/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
 		session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
 		if (session)
-			recent_put(baton->recent, session, expires_s, client_now_s());
+			recent_put(baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, n_der);
 	if (session)

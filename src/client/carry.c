@@ -8,6 +8,7 @@
  * holds none closed. So the new ring starts with all of that acked.
  */
 #include "client/handle.h"
+#include "util/clock.h"
 
 #include <errno.h>
 
@@ -114,7 +115,7 @@ void carry_expire(struct tlsbaton *baton)
 	struct ring_consumer from;
 	struct ring_notice notice;
 	uint8_t copy[RING_COPY_BYTES];
-	int64_t now = client_now_s();
+	int64_t now = clock_coarse_wall_s();
 
 	if (old_ring(baton, &from, copy) < 0)
 		return;

@@ -10,6 +10,7 @@
  * dying node's processes to go, and a client answered now would not be known anywhere else.
  */
 #include "client/handle.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -18,14 +19,6 @@
 
 #define WAIT_STEP_US                                                                               \
 	(100 * 1000) /* a longer deadline is waited for in steps, to see a daemon that hangs */
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* True when there is no daemon that could ack, and no need to wait for one. */
 static bool is_moot(struct tlsbaton *baton)
@@ -38,7 +31,7 @@ static bool is_moot(struct tlsbaton *baton)
 		return !handle_alive(baton);
 	/* Relaxed: a time by itself. */
 	down_at_ms = atomic_load_explicit(&baton->down_at_ms, memory_order_relaxed);
-	return client_now_ms() - down_at_ms >= tlsbaton_gate_deadline_ms(baton);
+	return (uint64_t)clock_coarse_ms() - down_at_ms >= tlsbaton_gate_deadline_ms(baton);
 }
 
 int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
@@ -52,11 +45,11 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 	if (is_moot(baton))
 		return 0;
 	ring_count(baton->page, RING_GATE_WAITS);
-	start_us = now = now_us();
+	start_us = now = (uint64_t)clock_monotonic_us();
 	until_us = start_us + 1000ULL * tlsbaton_gate_deadline_ms(baton);
 	do {
 		open = ring_wait(baton->page, notice, MIN(until_us, now + WAIT_STEP_US));
-		now = now_us();
+		now = (uint64_t)clock_monotonic_us();
 	} while (!open && now < until_us && !is_moot(baton));
 	ring_count_wait(baton->page, now - start_us);
 	if (open || now < until_us)
@@ -89,7 +82,8 @@ static void poll_starts(struct tlsbaton *baton, uint64_t notice)
 	if (atomic_exchange_explicit(&baton->polled[i].notice, notice, memory_order_relaxed) ==
 	    notice)
 		return;
-	atomic_store_explicit(&baton->polled[i].since_us, now_us(), memory_order_relaxed);
+	atomic_store_explicit(&baton->polled[i].since_us, (uint64_t)clock_monotonic_us(),
+	                      memory_order_relaxed);
 	ring_count(baton->page, RING_GATE_WAITS);
 }
 
@@ -105,7 +99,7 @@ static void poll_ends(struct tlsbaton *baton, uint64_t notice)
 	if (!atomic_compare_exchange_strong_explicit(&baton->polled[i].notice, &expected, 0,
 	                                             memory_order_relaxed, memory_order_relaxed))
 		return;
-	ring_count_wait(baton->page, now_us() - since_us);
+	ring_count_wait(baton->page, (uint64_t)clock_monotonic_us() - since_us);
 	drain(baton);
 }
 

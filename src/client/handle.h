@@ -93,8 +93,6 @@ struct tlsbaton {
 };
 
 /* Coarse clocks: a few ns, exact to some 4 ms. */
-uint64_t client_now_ms(void);
-int64_t client_now_s(void);
 
 /*
  * Looks after the connection when it is time to: finds a daemon dead or hung, tries to connect, takes a

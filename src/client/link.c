@@ -19,6 +19,7 @@
 #include <syslog.h>
 
 #include "ring/hello.h"
+#include "util/clock.h"
 
 #define BACKOFF_MS_MIN 50
 #define BACKOFF_MS_MAX 1000
@@ -29,7 +30,8 @@
 /* Relaxed throughout: a look too early or too late is all that can go wrong. */
 static void look_again_in(struct tlsbaton *baton, uint64_t ms)
 {
-	atomic_store_explicit(&baton->next_look_ms, client_now_ms() + ms, memory_order_relaxed);
+	atomic_store_explicit(&baton->next_look_ms, (uint64_t)clock_coarse_ms() + ms,
+	                      memory_order_relaxed);
 }
 
 static void set_state(struct tlsbaton *baton, enum link_state state)
@@ -65,7 +67,8 @@ static void link_lost(struct tlsbaton *baton)
 	for (size_t i = 0; i < RING_N_COUNTERS; i++)
 		baton->counted_at_loss[i] =
 		    atomic_load_explicit(&baton->page->counters[i], memory_order_relaxed);
-	atomic_store_explicit(&baton->down_at_ms, client_now_ms(), memory_order_relaxed);
+	atomic_store_explicit(&baton->down_at_ms, (uint64_t)clock_coarse_ms(),
+	                      memory_order_relaxed);
 	baton->backoff_ms = BACKOFF_MS_MIN;
 	look_again_in(baton, 0);
 	handle_tell(baton, NEWS_GONE, LOG_WARNING,
@@ -191,7 +194,8 @@ static void try_hello(struct tlsbaton *baton)
 		r = adopt(baton, &greeting);
 	if (r == 0)
 		return;
-	if (r == -EAGAIN && client_now_ms() - baton->connecting_since_ms < HELLO_MS_MAX) {
+	if (r == -EAGAIN &&
+	    (uint64_t)clock_coarse_ms() - baton->connecting_since_ms < HELLO_MS_MAX) {
 		look_again_in(baton, LOOK_MS_HELLO);
 		return;
 	}
@@ -226,7 +230,7 @@ static void try_connect(struct tlsbaton *baton)
 		link_failed(baton);
 		return;
 	}
-	baton->connecting_since_ms = client_now_ms();
+	baton->connecting_since_ms = (uint64_t)clock_coarse_ms();
 	set_state(baton, LINK_WAITING);
 	try_hello(baton);
 }
@@ -274,7 +278,8 @@ void link_look(struct tlsbaton *baton)
 
 void link_tick(struct tlsbaton *baton)
 {
-	if (client_now_ms() >= atomic_load_explicit(&baton->next_look_ms, memory_order_relaxed))
+	if ((uint64_t)clock_coarse_ms() >=
+	    atomic_load_explicit(&baton->next_look_ms, memory_order_relaxed))
 		link_look(baton);
 }
 

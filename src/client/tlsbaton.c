@@ -1,6 +1,7 @@
 /* Handles, and what a server with session callbacks of its own calls. tlsbaton.h has the contract. */
 #include "client/handle.h"
 #include "client/recent.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -23,22 +24,6 @@ _Static_assert(RING_ID_MAX == TLSBATON_ID_MAX && RING_DER_MAX == TLSBATON_DER_MA
 
 /* ---- What all files of the handle use ---- */
 
-uint64_t client_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-int64_t client_now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return now.tv_sec;
-}
-
 bool handle_alive(const struct tlsbaton *baton)
 {
 	int64_t age_ms;
@@ -47,7 +32,7 @@ bool handle_alive(const struct tlsbaton *baton)
 	if (atomic_load_explicit(&baton->state, memory_order_acquire) != LINK_UP)
 		return false;
 	/* Relaxed: a time by itself. It may be a little ahead of our reading of the clock. */
-	age_ms = (int64_t)(client_now_ms() -
+	age_ms = (int64_t)((uint64_t)clock_coarse_ms() -
 	                   atomic_load_explicit(&baton->page->heartbeat_ms, memory_order_relaxed));
 	return age_ms <= RING_DEAD_MS;
 }
@@ -213,7 +198,7 @@ int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_
 {
 	struct ring_notice remove = {
 	    .kind = RING_REMOVE,
-	    .expires_s = client_now_s() + REMOVAL_S,
+	    .expires_s = clock_coarse_wall_s() + REMOVAL_S,
 	    .id = id,
 	    .n_id = id_len,
 	};
@@ -233,7 +218,7 @@ int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len
 	/* Acquire: pairs with the release in views_take(). */
 	view = atomic_load_explicit(&baton->view, memory_order_acquire);
 	if (view)
-		r = table_view_get(view, id, id_len, client_now_s(), der, der_size, der_len,
+		r = table_view_get(view, id, id_len, clock_coarse_wall_s(), der, der_size, der_len,
 		                   expires_s, NULL);
 	if (r < 0)
 		return r;

@@ -7,6 +7,7 @@
  * rebuilds its table faster than that, the connection is refused and tried again later.
  */
 #include "client/handle.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -21,12 +22,12 @@ static int retire(struct tlsbaton *baton, struct table_view *view)
 		if (baton->retired[i].since_ms < baton->retired[oldest].since_ms)
 			oldest = i;
 	if (baton->retired[oldest].view) {
-		if (client_now_ms() - baton->retired[oldest].since_ms < RETIRED_MS_MIN)
+		if ((uint64_t)clock_coarse_ms() - baton->retired[oldest].since_ms < RETIRED_MS_MIN)
 			return -EBUSY;
 		table_view_free(baton->retired[oldest].view);
 	}
 	baton->retired[oldest].view = view;
-	baton->retired[oldest].since_ms = client_now_ms();
+	baton->retired[oldest].since_ms = (uint64_t)clock_coarse_ms();
 	return 0;
 }
 

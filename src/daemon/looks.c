@@ -15,6 +15,7 @@
  * loop polls its other sockets, so peers get their turn, and no worker starves another.
  */
 #include "daemon/worker.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -26,13 +27,6 @@
 #define WORKERS_DOZES 8
 #define WORKER_DOZES 256
 
-uint64_t workers_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 void worker_drop(struct worker *worker)
 {
 	struct workers *workers = worker->workers;
@@ -51,7 +45,7 @@ static void worker_malformed(struct worker *worker)
 	unsigned n_held;
 
 	workers->stats.n_malformed++;
-	if (log_limit_pass(&workers->limit, "malformed", (int64_t)workers_now_ms(), &n_held))
+	if (log_limit_pass(&workers->limit, "malformed", clock_coarse_ms(), &n_held))
 		log_warning("a worker's notice is malformed: it is disconnected (%u more were)",
 		            n_held);
 	worker_drop(worker);

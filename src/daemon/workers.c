@@ -15,6 +15,7 @@
 
 #include "daemon/worker.h"
 #include "ring/hello.h"
+#include "util/clock.h"
 
 #define WORKERS_HEARTBEAT_MS 100 /* a tenth of RING_DEAD_MS */
 #define WORKERS_BACKLOG 128
@@ -24,7 +25,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
 	struct workers *workers = arg;
 	struct worker *worker;
-	uint64_t now = workers_now_ms();
+	uint64_t now = (uint64_t)clock_coarse_ms();
 
 	(void)fd;
 	(void)what;
@@ -92,7 +93,7 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 	workers->stats.n_refused++;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(workers, fd, status, 0, NULL, 0);
-	if (log_limit_pass(&workers->limit, why, (int64_t)workers_now_ms(), &n_held))
+	if (log_limit_pass(&workers->limit, why, clock_coarse_ms(), &n_held))
 		log_warning("a worker was refused: %s (%u more were)", why, n_held);
 }
 
@@ -113,7 +114,8 @@ static int welcome(struct workers *workers, int fd)
 	    event_new(workers->base, fd, EV_READ | EV_PERSIST, worker_on_readable, worker);
 	if (!worker->readable || event_add(worker->readable, NULL) < 0)
 		return -ENOMEM;
-	atomic_store_explicit(&worker->page->heartbeat_ms, workers_now_ms(), memory_order_relaxed);
+	atomic_store_explicit(&worker->page->heartbeat_ms, (uint64_t)clock_coarse_ms(),
+	                      memory_order_relaxed);
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
 	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes, (int[]){ring_fd, table_fd},

@@ -1,24 +1,19 @@
 #include "repl/clock.h"
 
 #include <stddef.h>
-#include <time.h>
 
-static int64_t clock_mono_us(void *arg)
+#include "util/clock.h"
+
+static int64_t system_mono_us(void *arg)
 {
-	struct timespec now;
-
 	(void)arg;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+	return clock_monotonic_us();
 }
 
-static int64_t clock_wall_ms(void *arg)
+static int64_t system_wall_ms(void *arg)
 {
-	struct timespec now;
-
 	(void)arg;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+	return clock_wall_ms();
 }
 
-const struct repl_clock repl_clock_system = {clock_mono_us, clock_wall_ms, NULL};
+const struct repl_clock repl_clock_system = {system_mono_us, system_wall_ms, NULL};

@@ -23,6 +23,15 @@ static inline int64_t clock_coarse_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Seconds since 1970, to the last tick: for lookups. */
+static inline int64_t clock_coarse_wall_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec;
+}
+
 /* Since 1970: for expiry, which all nodes share. It may jump. */
 static inline int64_t clock_wall_ms(void)
 {

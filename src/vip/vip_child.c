@@ -30,6 +30,7 @@
 #include "vip/vip_internal.h"
 #include "vip/vip_message.h"
 #include "vip/vip_schedule.h"
+#include "util/clock.h"
 
 enum { CHILD_FD = 3 };
 
@@ -39,14 +40,6 @@ struct child {
 	struct mnl_socket *watch;
 	bool had_carrier;
 };
-
-static int64_t child_now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* Leaves stderr (last words, sanitizers) and the socket, at CHILD_FD. */
 static int child_keep_descriptors(int fd)
@@ -137,12 +130,12 @@ static bool child_serve(struct child *child)
 	case VIP_TAKE:
 		r = vip_take(child->vip, error, sizeof(error));
 		if (r == 0)
-			vip_schedule_taken(&child->schedule, child_now_ms());
+			vip_schedule_taken(&child->schedule, clock_monotonic_us() / 1000);
 		break;
 	case VIP_RELEASE:
 		r = vip_release(child->vip, error, sizeof(error));
 		if (r == 0)
-			vip_schedule_released(&child->schedule, child_now_ms());
+			vip_schedule_released(&child->schedule, clock_monotonic_us() / 1000);
 		break;
 	case VIP_HELD:
 		r = vip_held(child->vip);
@@ -164,7 +157,7 @@ static void child_announce(struct child *child)
 
 	if (vip_held(child->vip) == 1 && vip_announce(child->vip, error, sizeof(error)) < 0)
 		log_warning("%s", error);
-	vip_schedule_announced(&child->schedule, child_now_ms());
+	vip_schedule_announced(&child->schedule, clock_monotonic_us() / 1000);
 }
 
 static void child_look_at_carrier(struct child *child)
@@ -172,7 +165,7 @@ static void child_look_at_carrier(struct child *child)
 	bool has_carrier = vip_has_carrier(child->vip);
 
 	if (has_carrier && !child->had_carrier)
-		vip_schedule_taken(&child->schedule, child_now_ms());
+		vip_schedule_taken(&child->schedule, clock_monotonic_us() / 1000);
 	child->had_carrier = has_carrier;
 }
 
@@ -186,7 +179,7 @@ static _Noreturn void child_loop(struct child *child)
 
 	for (;;) {
 		n = poll(ready, ARRAY_SIZE(ready),
-		         vip_schedule_wait(&child->schedule, child_now_ms()));
+		         vip_schedule_wait(&child->schedule, clock_monotonic_us() / 1000));
 		if (n < 0 && errno != EINTR)
 			_exit(EXIT_FAILURE);
 		if (n > 0 && ready[0].revents && !child_serve(child))
@@ -195,7 +188,7 @@ static _Noreturn void child_loop(struct child *child)
 			netlink_drain(child->watch);
 			child_look_at_carrier(child);
 		}
-		if (vip_schedule_wait(&child->schedule, child_now_ms()) == 0)
+		if (vip_schedule_wait(&child->schedule, clock_monotonic_us() / 1000) == 0)
 			child_announce(child);
 	}
 }
@@ -221,6 +214,6 @@ _Noreturn void vip_child_run(int fd, struct vip *vip, unsigned announce_s, uid_t
 	if (!child_reply(0, r, error) || r < 0)
 		_exit(EXIT_FAILURE);
 	child.had_carrier = vip_has_carrier(vip);
-	vip_schedule_init(&child.schedule, announce_s, child_now_ms());
+	vip_schedule_init(&child.schedule, announce_s, clock_monotonic_us() / 1000);
 	child_loop(&child);
 }

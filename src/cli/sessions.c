@@ -14,7 +14,7 @@
 static const struct {
 	int64_t below_s;
 	const char *words;
-} lifetimes[] = {
+} spans[] = {
     {60, "under 1 min"},     {300, "1 to 5 min"},  {1800, "5 to 30 min"},
     {7200, "30 min to 2 h"}, {86400, "2 to 24 h"}, {INT64_MAX, "24 h and more"},
 };
@@ -30,30 +30,42 @@ static const struct {
 struct tally {
 	int64_t now_s;
 	uint64_t n, n_local, bytes;
-	uint64_t by_lifetime[ARRAY_SIZE(lifetimes)];
+	uint64_t by_age[ARRAY_SIZE(spans)];
+	uint64_t by_lifetime[ARRAY_SIZE(spans)];
 	uint64_t by_length[ARRAY_SIZE(lengths)];
-	int64_t shortest_s, longest_s;
+	int64_t youngest_s, oldest_s, shortest_s, longest_s;
 	size_t smallest, largest;
 };
 
-static void tally_one(void *arg, int64_t expires_s, size_t n_der, bool local)
+static size_t span_of(int64_t seconds)
 {
-	struct tally *t = arg;
-	int64_t left_s = expires_s - t->now_s;
 	size_t i = 0;
 
-	while (left_s >= lifetimes[i].below_s && i + 1 < ARRAY_SIZE(lifetimes))
+	while (seconds >= spans[i].below_s && i + 1 < ARRAY_SIZE(spans))
 		i++;
-	t->by_lifetime[i]++;
-	for (i = 0; n_der >= lengths[i].below && i + 1 < ARRAY_SIZE(lengths);)
+	return i;
+}
+
+static void tally_one(void *arg, const struct table_session *session)
+{
+	struct tally *t = arg;
+	int64_t left_s = session->expires_s - t->now_s;
+	int64_t age_s = MAX(t->now_s - session->stored_s, 0); /* the clock may have been set back */
+	size_t n_der = session->n_der, i = 0;
+
+	t->by_age[span_of(age_s)]++;
+	t->by_lifetime[span_of(left_s)]++;
+	while (n_der >= lengths[i].below && i + 1 < ARRAY_SIZE(lengths))
 		i++;
 	t->by_length[i]++;
+	t->youngest_s = t->n ? MIN(t->youngest_s, age_s) : age_s;
+	t->oldest_s = MAX(t->oldest_s, age_s);
 	t->shortest_s = t->n ? MIN(t->shortest_s, left_s) : left_s;
 	t->longest_s = MAX(t->longest_s, left_s);
 	t->smallest = t->n ? MIN(t->smallest, n_der) : n_der;
 	t->largest = MAX(t->largest, n_der);
 	t->bytes += n_der;
-	t->n_local += local;
+	t->n_local += session->local;
 	t->n++;
 }
 
@@ -70,41 +82,52 @@ static void print_table(const struct tally *t)
 	       t->n, t->n_local, t->n - t->n_local);
 	if (t->n == 0)
 		return;
+	printf("\nAge (%" PRId64 " to %" PRId64 " s)\n", t->youngest_s, t->oldest_s);
+	for (size_t i = 0; i < ARRAY_SIZE(spans); i++)
+		print_row(spans[i].words, t->by_age[i], t->n);
 	printf("\nLifetime left (%" PRId64 " to %" PRId64 " s)\n", t->shortest_s, t->longest_s);
-	for (size_t i = 0; i < ARRAY_SIZE(lifetimes); i++)
-		print_row(lifetimes[i].words, t->by_lifetime[i], t->n);
+	for (size_t i = 0; i < ARRAY_SIZE(spans); i++)
+		print_row(spans[i].words, t->by_lifetime[i], t->n);
 	printf("\nSize (%zu to %zu bytes, mean %" PRIu64 ")\n", t->smallest, t->largest,
 	       t->bytes / t->n);
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++)
 		print_row(lengths[i].words, t->by_length[i], t->n);
 }
 
+/* A bucket is {"below": its upper edge, null for none; "n"}. */
+static json_t *json_bucket(bool last, int64_t below, uint64_t n)
+{
+	return json_pack("{s:o, s:I}", "below", last ? json_null() : json_integer(below), "n",
+	                 (json_int_t)n);
+}
+
+static json_t *json_spans(const uint64_t n[ARRAY_SIZE(spans)])
+{
+	json_t *out = json_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(spans); i++)
+		json_array_append_new(
+		    out, json_bucket(i + 1 == ARRAY_SIZE(spans), spans[i].below_s, n[i]));
+	return out;
+}
+
 static int print_json(const struct tally *t)
 {
-	json_auto_t *out =
-	    json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "live", (json_int_t)t->n, "local",
-	              (json_int_t)t->n_local, "der_bytes", (json_int_t)t->bytes, "der_bytes_min",
-	              (json_int_t)t->smallest, "der_bytes_max", (json_int_t)t->largest,
-	              "lifetime_left_min_s", (json_int_t)t->shortest_s, "lifetime_left_max_s",
-	              (json_int_t)t->longest_s, "now_s", (json_int_t)t->now_s);
-	json_t *by_lifetime = json_array(), *by_length = json_array();
+	json_auto_t *out = json_pack(
+	    "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "live", (json_int_t)t->n, "local",
+	    (json_int_t)t->n_local, "der_bytes", (json_int_t)t->bytes, "der_bytes_min",
+	    (json_int_t)t->smallest, "der_bytes_max", (json_int_t)t->largest, "age_min_s",
+	    (json_int_t)t->youngest_s, "age_max_s", (json_int_t)t->oldest_s, "lifetime_left_min_s",
+	    (json_int_t)t->shortest_s, "lifetime_left_max_s", (json_int_t)t->longest_s, "now_s",
+	    (json_int_t)t->now_s);
+	json_t *by_length = json_array();
 
-	/* A bucket is {"below": its upper edge, null for none; "n"}. */
-	for (size_t i = 0; i < ARRAY_SIZE(lifetimes); i++)
-		json_array_append_new(by_lifetime,
-		                      json_pack("{s:o, s:I}", "below",
-		                                i + 1 < ARRAY_SIZE(lifetimes)
-		                                    ? json_integer(lifetimes[i].below_s)
-		                                    : json_null(),
-		                                "n", (json_int_t)t->by_lifetime[i]));
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++)
 		json_array_append_new(by_length,
-		                      json_pack("{s:o, s:I}", "below",
-		                                i + 1 < ARRAY_SIZE(lengths)
-		                                    ? json_integer((json_int_t)lengths[i].below)
-		                                    : json_null(),
-		                                "n", (json_int_t)t->by_length[i]));
-	if (json_object_set_new(out, "by_lifetime_left_s", by_lifetime) < 0 ||
+		                      json_bucket(i + 1 == ARRAY_SIZE(lengths),
+		                                  (int64_t)lengths[i].below, t->by_length[i]));
+	if (json_object_set_new(out, "by_age_s", json_spans(t->by_age)) < 0 ||
+	    json_object_set_new(out, "by_lifetime_left_s", json_spans(t->by_lifetime)) < 0 ||
 	    json_object_set_new(out, "by_der_bytes", by_length) < 0) {
 		cli_error("%s", strerror(ENOMEM));
 		return CLI_FAILED;
@@ -176,7 +199,7 @@ static int sessions_run(struct cli *cli, int argc, char **argv)
 const struct cli_command cli_sessions = {
     .name = "sessions",
     .arguments = "[--json]",
-    .summary = "Count the sessions in this node's table by lifetime left and size",
+    .summary = "Count the sessions in this node's table by age, lifetime left and size",
     .options = "      --json          as JSON, for programs\n",
     .run = sessions_run,
 };

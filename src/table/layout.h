@@ -106,7 +106,7 @@ struct layout {
 enum {
 	RECORD_STAMP,
 	RECORD_META,
-	RECORD_EXPIRES,
+	RECORD_TIMES,
 	RECORD_WORDS, /* of its header */
 };
 #define RECORD_LIVE (UINT64_C(1) << 63)
@@ -177,6 +177,27 @@ static inline uint64_t record_stamp(uint64_t position, uint64_t state)
 	return position / LAYOUT_UNIT | state;
 }
 
+/*
+ * The times word: the expiry, in seconds since 1970, in 40 bits; above them the lifetime that was left when the
+ * record was stored here, in seconds.
+ */
+#define RECORD_EXPIRES_BITS 40
+
+static inline uint64_t record_times_pack(int64_t expires_s, int64_t now_s)
+{
+	return (uint64_t)expires_s | (uint64_t)(expires_s - now_s) << RECORD_EXPIRES_BITS;
+}
+
+static inline int64_t times_expires_s(uint64_t times)
+{
+	return (int64_t)(times & ((UINT64_C(1) << RECORD_EXPIRES_BITS) - 1));
+}
+
+static inline int64_t times_stored_s(uint64_t times)
+{
+	return times_expires_s(times) - (int64_t)(times >> RECORD_EXPIRES_BITS);
+}
+
 /* ---- Slots ---- */
 
 static inline uint64_t slot_pack(unsigned tag, uint64_t position)
@@ -212,6 +233,11 @@ static inline void word_store(word_t *word, uint64_t value)
 #else
 	atomic_store_explicit(word, value, memory_order_relaxed);
 #endif
+}
+
+static inline int64_t record_expires_s(const word_t *record)
+{
+	return times_expires_s(word_load(&record[RECORD_TIMES]));
 }
 
 /* The writer's side of P2 and P3; its partner is fence_before_recheck(). */

@@ -63,7 +63,7 @@ void log_drop_oldest(struct table *table, int64_t now_s)
 	bool live = word_load(&record[RECORD_STAMP]) & RECORD_LIVE;
 
 	if (live && !(meta.flags & TABLE_TOMBSTONE)) {
-		int64_t expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
+		int64_t expires_s = record_expires_s(record);
 
 		table->n_live--;
 		if (expires_s > now_s) {
@@ -109,7 +109,7 @@ void log_kill(struct table *table, uint64_t position)
 	fence_before_wipe();
 	word_store(&record[RECORD_META],
 	           record_meta_pack(&(struct record_meta){.bytes = meta.bytes}, position));
-	for (size_t i = RECORD_EXPIRES; i < meta.bytes / 8; i++)
+	for (size_t i = RECORD_TIMES; i < meta.bytes / 8; i++)
 		word_store(&record[i], 0);
 }
 
@@ -184,7 +184,7 @@ uint64_t log_append(struct table *table, const struct key *key, const struct tab
 	}
 	words = log_at(table, position);
 	word_store(&words[RECORD_META], record_meta_pack(&meta, position));
-	word_store(&words[RECORD_EXPIRES], (uint64_t)expires_s);
+	word_store(&words[RECORD_TIMES], record_times_pack(expires_s, now_s));
 	for (size_t i = 0; i < id_words; i++)
 		word_store(&words[RECORD_WORDS + i], key->id[i]);
 	log_copy_in(&words[RECORD_WORDS + id_words], record->der, record->n_der);

@@ -49,13 +49,13 @@ static const char *recover_check_log(struct table *table)
 static void recover_record(struct table *table, uint64_t position, int64_t now_s)
 {
 	word_t *record = log_at(table, position);
-	int64_t expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
+	int64_t expires_s = record_expires_s(record);
 	struct key key;
 	word_t *slot;
 
 	if (expires_s > now_s + TABLE_LIFETIME_MAX_S) {
 		expires_s = now_s + TABLE_LIFETIME_MAX_S;
-		word_store(&record[RECORD_EXPIRES], (uint64_t)expires_s);
+		word_store(&record[RECORD_TIMES], record_times_pack(expires_s, now_s));
 	}
 	sweep_note(&table->sweep, position, expires_s);
 	log_key(table, position, &key);
@@ -81,7 +81,7 @@ static void recover_dead(struct table *table, uint64_t position, const struct re
 	           record_meta_pack(&(struct record_meta){.bytes = meta->bytes,
 	                                                  .flags = meta->flags & RECORD_PAD},
 	                            position));
-	for (size_t i = RECORD_EXPIRES; i < meta->bytes / 8; i++)
+	for (size_t i = RECORD_TIMES; i < meta->bytes / 8; i++)
 		if (word_load(&record[i]) != 0)
 			word_store(&record[i], 0);
 }

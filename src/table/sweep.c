@@ -77,8 +77,8 @@ static void sweep_record(struct table *table, int64_t now_s)
 	sweep->position += meta.bytes;
 	if (!(word_load(&record[RECORD_STAMP]) & RECORD_LIVE))
 		return;
-	if ((int64_t)word_load(&record[RECORD_EXPIRES]) > now_s) {
-		sweep_note(sweep, position, (int64_t)word_load(&record[RECORD_EXPIRES]));
+	if (record_expires_s(record) > now_s) {
+		sweep_note(sweep, position, record_expires_s(record));
 		return;
 	}
 	if (!(meta.flags & TABLE_TOMBSTONE))
@@ -138,7 +138,7 @@ bool table_expire(struct table *table, int64_t now_s, size_t n_max)
 		const word_t *record = log_at(table, tail);
 
 		if (word_load(&record[RECORD_STAMP]) & RECORD_LIVE &&
-		    (int64_t)word_load(&record[RECORD_EXPIRES]) > now_s)
+		    record_expires_s(record) > now_s)
 			break;
 		if (n_max == 0)
 			return true;

@@ -245,7 +245,7 @@ static bool table_is_duplicate(const struct table *table, uint64_t position,
 	const word_t *old = log_at(table, position);
 	struct record_meta meta = record_meta_unpack(word_load(&old[RECORD_META]));
 
-	if ((int64_t)word_load(&old[RECORD_EXPIRES]) <= now_s)
+	if (record_expires_s(old) <= now_s)
 		return false;
 	return meta.flags & TABLE_TOMBSTONE || !(record->flags & TABLE_TOMBSTONE);
 }
@@ -259,7 +259,7 @@ static void table_supersede(struct table *table, word_t *slot, const struct key 
 	struct record_meta meta = record_meta_unpack(word_load(&old[RECORD_META]));
 
 	if (!(meta.flags & TABLE_TOMBSTONE)) {
-		if ((int64_t)word_load(&old[RECORD_EXPIRES]) <= now_s)
+		if (record_expires_s(old) <= now_s)
 			table->header->n_expired++;
 		else
 			table->header->n_removed++;
@@ -332,7 +332,7 @@ int table_next(struct table *table, uint64_t *position, struct table_record *out
 		    .n_id = meta.n_id,
 		    .der = meta.n_der ? bytes + record_id_bytes(meta.n_id) : NULL,
 		    .n_der = meta.n_der,
-		    .expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]),
+		    .expires_s = record_expires_s(record),
 		    .flags = meta.flags,
 		};
 		return 0;

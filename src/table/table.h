@@ -140,12 +140,17 @@ int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id
                    uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
                    uint64_t *position) MUST_CHECK;
 
-/*
- * For counting: calls `fn` for each live session with its expiry and DER length; never with its secrets.
- * A snapshot without guarantees while the writer writes.
- */
+/* A live session as counted: never its ID or its secrets. */
+struct table_session {
+	int64_t expires_s;
+	int64_t stored_s; /* when its record came into this table: a moment after its handshake */
+	size_t n_der;
+	bool local; /* made on this node */
+};
+
+/* Calls `fn` for each live session. A snapshot without guarantees while the writer writes. */
 void table_view_each(const struct table_view *view, int64_t now_s,
-                     void (*fn)(void *arg, int64_t expires_s, size_t n_der, bool local), void *arg);
+                     void (*fn)(void *arg, const struct table_session *session), void *arg);
 
 DEFINE_CLEANUP(struct table *, table_free)
 DEFINE_CLEANUP(struct table_view *, table_view_free)

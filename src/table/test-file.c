@@ -353,12 +353,12 @@ static void test_every_bit_of_a_record_header(void **state)
 
 	make_table(f);
 	assert_true(layout_init(&layout, TABLE_SIZE_MIN));
-	for (size_t bit = 0; bit < (size_t)RECORD_EXPIRES * 64; bit++) {
+	for (size_t bit = 0; bit < (size_t)RECORD_TIMES * 64; bit++) {
 		flip_bit(f, layout.log_offset + bit / 8, bit % 8);
 		expect_rebuilt(f, TABLE_SIZE_MIN, "its log is damaged");
 	}
 	/* An expiry beyond the longest lifetime is clamped as in a put. */
-	write_at(f, &(uint64_t){INT64_MAX}, 8, (off_t)layout.log_offset + RECORD_EXPIRES * 8);
+	write_at(f, &(uint64_t){INT64_MAX}, 8, (off_t)layout.log_offset + RECORD_TIMES * 8);
 	assert_int_equal(fixture_open(f, TABLE_SIZE_MIN, NOW, NULL, 0), 0);
 	assert_int_equal(session_get(f->view, &session, NOW + TABLE_LIFETIME_MAX_S - 1), 0);
 	assert_int_equal(session_get(f->view, &session, NOW + TABLE_LIFETIME_MAX_S), TABLE_MISS);

@@ -209,11 +209,11 @@ static void do_read_log(struct model *m)
 	assert_int_equal(n_passed, stats.n_in_log);
 }
 
-static void count(void *arg, int64_t expires_s, size_t n_der, bool local)
+static void count(void *arg, const struct table_session *session)
 {
 	uint64_t *sum = arg;
 
-	*sum += (uint64_t)expires_s * 31 + n_der * 7 + local;
+	*sum += (uint64_t)session->expires_s * 31 + session->n_der * 7 + session->local;
 }
 
 static void do_count(struct model *m)
@@ -223,8 +223,10 @@ static void do_count(struct model *m)
 	table_view_each(m->f.view, m->now_s, count, &sum);
 	for (size_t i = m->first; i < m->n_entries; i++)
 		if (is_live(m, &m->entries[i]) && !(m->entries[i].flags & TABLE_TOMBSTONE))
-			count(&expected, m->entries[i].expires_s, m->entries[i].n_der,
-			      m->entries[i].flags & TABLE_LOCAL);
+			count(&expected,
+			      &(struct table_session){.expires_s = m->entries[i].expires_s,
+			                              .n_der = m->entries[i].n_der,
+			                              .local = m->entries[i].flags & TABLE_LOCAL});
 	assert_true(sum == expected);
 }
 

@@ -274,12 +274,13 @@ static void test_all_lengths(void **state)
 	}
 }
 
-static void count_session(void *arg, int64_t expires_s, size_t n_der, bool local)
+static void count_session(void *arg, const struct table_session *session)
 {
 	size_t *counts = arg;
 
-	assert_true(expires_s > NOW && n_der == 130);
-	counts[local]++;
+	assert_true(session->expires_s > NOW && session->n_der == 130);
+	assert_int_equal(session->stored_s, NOW);
+	counts[session->local]++;
 }
 
 static void test_each(void **state)

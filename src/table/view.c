@@ -161,7 +161,7 @@ view_copy(const struct table_view *view, const struct view_moment *moment, uint6
 #pragma GCC unroll 4
 	for (size_t i = 0; i < id_words; i++)
 		differs |= word_load(&record[RECORD_WORDS + i]) ^ key->id[i];
-	out->expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
+	out->expires_s = record_expires_s(record);
 	if (differs || out->expires_s <= now_s)
 		return TABLE_MISS;
 	if (meta.n_der > out->der_size)
@@ -237,22 +237,30 @@ int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id
 }
 
 static bool view_is_session(const struct record_meta *meta, const word_t *record, int64_t now_s,
-                            int64_t *expires_s)
+                            struct table_session *out)
 {
-	/* Checked first: a pad may be too short to have an expiry. */
+	uint64_t times;
+
+	/* Checked first: a pad may be too short to have times. */
 	if (!record_meta_valid(meta) || meta->flags & TABLE_TOMBSTONE)
 		return false;
-	*expires_s = (int64_t)word_load(&record[RECORD_EXPIRES]);
-	return *expires_s > now_s;
+	times = word_load(&record[RECORD_TIMES]);
+	*out = (struct table_session){
+	    .expires_s = times_expires_s(times),
+	    .stored_s = times_stored_s(times),
+	    .n_der = meta->n_der,
+	    .local = meta->flags & TABLE_LOCAL,
+	};
+	return out->expires_s > now_s;
 }
 
 void table_view_each(const struct table_view *view, int64_t now_s,
-                     void (*fn)(void *arg, int64_t expires_s, size_t n_der, bool local), void *arg)
+                     void (*fn)(void *arg, const struct table_session *session), void *arg)
 {
 	struct view_moment moment;
 	struct record_meta meta;
 	uint64_t head, position = 0;
-	int64_t expires_s;
+	struct table_session session;
 
 	moment.epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
 	/* Acquire: the records below it are whole; partner: log_commit(). */
@@ -275,9 +283,9 @@ void table_view_each(const struct table_view *view, int64_t now_s,
 				return;
 			continue; /* it was wiped meanwhile: go on at the new tail */
 		}
-		if (view_is_session(&meta, record, now_s, &expires_s) &&
+		if (view_is_session(&meta, record, now_s, &session) &&
 		    view_still_stands(view, &moment, position, record))
-			fn(arg, expires_s, meta.n_der, meta.flags & TABLE_LOCAL);
+			fn(arg, &session);
 		position += meta.bytes;
 	}
 }

@@ -96,11 +96,9 @@ static void edit(uint8_t *file, const uint8_t *data, size_t n_data)
 	}
 }
 
-static void count(void *arg, int64_t expires_s, size_t n_der, bool local)
+static void count(void *arg, const struct table_session *session)
 {
-	(void)expires_s;
-	(void)local;
-	FUZZ_CHECK(n_der <= TABLE_DER_MAX);
+	FUZZ_CHECK(session->n_der <= TABLE_DER_MAX);
 	++*(uint64_t *)arg;
 }
 

@@ -38,12 +38,12 @@ static size_t der_bytes(uint64_t number, uint64_t generation)
 	return dice % 50 == 0 ? 8 + dice / 50 % (TABLE_DER_MAX - 8) : 126 + dice / 50 % 6;
 }
 
-static void count(void *arg, int64_t expires_s, size_t n_der, bool local)
+static void count(void *arg, const struct table_session *session)
 {
 	uint64_t *n = arg;
 
-	(void)local;
-	must(expires_s <= NOW + 2 * TABLE_LIFETIME_MAX_S && n_der >= 8 && n_der <= TABLE_DER_MAX);
+	must(session->expires_s <= NOW + 2 * TABLE_LIFETIME_MAX_S && session->n_der >= 8 &&
+	     session->n_der <= TABLE_DER_MAX);
 	++*n;
 }
 

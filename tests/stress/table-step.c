@@ -164,7 +164,7 @@ static void check_wiped(const struct table *table)
 
 		must(log_record_check(table, position, &meta, &live));
 		words = log_at(table, position);
-		for (size_t i = RECORD_EXPIRES; !live && i < meta.bytes / 8; i++)
+		for (size_t i = RECORD_TIMES; !live && i < meta.bytes / 8; i++)
 			must(word_load(&words[i]) == 0);
 		position += meta.bytes;
 	}

@@ -83,7 +83,6 @@ void worker_drop(struct worker *worker);
 /* Its event, with the worker as `arg`: a wake-up, or its end. */
 void worker_on_readable(evutil_socket_t fd, short what, void *arg);
 
-
 DEFINE_CLEANUP(struct worker *, worker_free)
 
 #endif

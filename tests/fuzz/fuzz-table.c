@@ -20,7 +20,7 @@
 #define N_SESSIONS 6000 /* more than fit: the ring has turned */
 #define EDIT_BYTES 12
 
-static uint8_t image[TABLE_SIZE_MIN];
+static _Alignas(LAYOUT_HEADER_BYTES) uint8_t image[TABLE_SIZE_MIN];
 static char path[] = "/dev/shm/fuzz-table-XXXXXX";
 
 static void put_number(struct table *table, uint64_t number, unsigned flags)

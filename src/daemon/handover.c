@@ -40,6 +40,10 @@ int handover_decode(const uint8_t *payload, size_t n_payload, struct handover *o
 	if (memchr(payload + HANDOVER_FIXED, 0, n_text))
 		return -EPROTO;
 	memcpy(message.text, payload + HANDOVER_FIXED, n_text);
+	/* It goes into JSON and onto terminals: ASCII, as we write it ourselves. */
+	for (size_t i = 0; i < n_text; i++)
+		if (message.text[i] < 0x20 || message.text[i] > 0x7e)
+			message.text[i] = '?';
 	*out = message;
 	return 0;
 }

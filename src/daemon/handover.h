@@ -26,7 +26,7 @@ enum handover_type {
 
 /*
  * Layout: version (1 byte), type (1), flag (1, 0 or 1), id (8, big-endian), value (8, big-endian),
- * then the text, UTF-8 without NUL, to the end of the payload.
+ * then the text, printable ASCII (other bytes but NUL are read as '?'), to the end of the payload.
  */
 struct handover {
 	enum handover_type type;

@@ -106,7 +106,10 @@ static int run(struct daemon *daemon, struct config *config, struct vip_helper *
 	}
 	log_notice("node %s of group %s is ready", config->node, config->group);
 	sd_notify(0, "READY=1");
-	r = event_base_dispatch(daemon->base) < 0 ? -EIO : 0;
+	r = event_base_dispatch(daemon->base) < 0 || event_base_got_break(daemon->base) ? -EIO : 0;
+	/* node_stop() runs the loop once more: no reload in it, and no death by its signal either. */
+	event_del(hup);
+	signal(SIGHUP, SIG_IGN);
 	node_stop(daemon->node, FLUSH_MS);
 out:
 	node_free(daemon->node);

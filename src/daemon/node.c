@@ -65,6 +65,8 @@ static void on_batch(void *arg)
 {
 	struct node *node = arg;
 
+	if (!node->repl)
+		return;
 	repl_push(node->repl);
 	publish_acks(node);
 }
@@ -122,10 +124,9 @@ static const struct repl_ops repl_ops = {
     .peer_changed = on_peer_changed,
 };
 
-static int start_repl(struct node *node, const struct config *config, char *error,
-                      size_t error_size)
+static struct repl_config repl_config(const struct config *config)
 {
-	struct repl_config rc = {
+	return (struct repl_config){
 	    .node = config->node,
 	    .group = config->group,
 	    .listen = config->listen,
@@ -138,6 +139,12 @@ static int start_repl(struct node *node, const struct config *config, char *erro
 	    .gate_deadline_ms = config->gate_deadline_ms,
 	    .heartbeat_ms = config->heartbeat_ms,
 	};
+}
+
+static int start_repl(struct node *node, const struct config *config, char *error,
+                      size_t error_size)
+{
+	struct repl_config rc = repl_config(config);
 	int r =
 	    repl_new(&node->repl, node->base, &rc, node->table, &repl_ops, node, error, error_size);
 
@@ -330,6 +337,9 @@ static bool same(const char *a, const char *b)
 
 static bool same_repl(const struct config *a, const struct config *b)
 {
+	/* A certificate is renewed under the same name. */
+	if (b->certificate_file)
+		return false;
 	if (!same(a->node, b->node) || !same(a->group, b->group) || !same(a->listen, b->listen) ||
 	    !same(a->key_file, b->key_file) || !same(a->certificate_file, b->certificate_file) ||
 	    !same(a->private_key_file, b->private_key_file) || !same(a->ca_file, b->ca_file) ||
@@ -344,6 +354,37 @@ static bool same_repl(const struct config *a, const struct config *b)
 	return true;
 }
 
+static bool same_service(const struct config *a, const struct config *b)
+{
+	if (a->has_service != b->has_service || a->announce_s != b->announce_s)
+		return false;
+	if (!a->has_service)
+		return true;
+	if (!same(a->service.interface, b->service.interface) ||
+	    a->service.interface_down != b->service.interface_down ||
+	    a->service.n_addresses != b->service.n_addresses)
+		return false;
+	for (size_t i = 0; i < a->service.n_addresses; i++)
+		if (!same(a->service.addresses[i], b->service.addresses[i]))
+			return false;
+	return true;
+}
+
+/* What is in force stays in the configuration that shows it. */
+static void keep_what_needs_a_restart(struct config *old, struct config *next)
+{
+	char *run_directory = next->run_directory;
+	struct vip_config service = next->service;
+	bool has_service = next->has_service;
+
+	next->run_directory = old->run_directory;
+	next->service = old->service;
+	next->has_service = old->has_service;
+	old->run_directory = run_directory;
+	old->service = service;
+	old->has_service = has_service;
+}
+
 static void say_what_needs_a_restart(const struct config *old, const struct config *next)
 {
 	if (!same(old->run_directory, next->run_directory))
@@ -354,10 +395,7 @@ static void say_what_needs_a_restart(const struct config *old, const struct conf
 		log_warning("reload: user needs a restart");
 	if (!same(old->http, next->http))
 		log_warning("reload: http needs a restart");
-	if (old->has_service != next->has_service ||
-	    !same(old->service.interface, next->service.interface) ||
-	    old->service.n_addresses != next->service.n_addresses ||
-	    old->announce_s != next->announce_s)
+	if (!same_service(old, next))
 		log_warning("reload: service needs a restart");
 }
 
@@ -365,7 +403,22 @@ void node_reload(struct node *node, struct config *config)
 {
 	char error[256], path[PATH_MAX];
 	struct workers_config wc;
+	struct repl_config rc;
 
+	rc = repl_config(config);
+	if (repl_check(&rc, error, sizeof(error)) < 0) {
+		log_error("reload: %s; the old configuration stays in force", error);
+		config_free(config);
+		return;
+	}
+	if (!same_repl(node->config, config) && node->switchover &&
+	    switchover_busy(node->switchover)) {
+		log_error("reload: the service address is being moved, and peers would change; "
+		          "reload again "
+		          "when it is over");
+		config_free(config);
+		return;
+	}
 	say_what_needs_a_restart(node->config, config);
 	if (!same_repl(node->config, config)) {
 		struct repl *old = node->repl;
@@ -384,9 +437,7 @@ void node_reload(struct node *node, struct config *config)
 			return;
 		}
 	}
-	free(config->run_directory);
-	config->run_directory = node->config->run_directory;
-	node->config->run_directory = NULL;
+	keep_what_needs_a_restart(node->config, config);
 	config_free(node->config);
 	node->config = config;
 	log_open("tlsbatond", config->log_target, config->log_level);
@@ -397,8 +448,15 @@ void node_reload(struct node *node, struct config *config)
 
 void node_stop(struct node *node, unsigned flush_ms)
 {
+	/* Who asks for the status while the loop runs in repl_flush() would ask for parts that are gone. */
+	http_free(node->http);
+	node->http = NULL;
+	control_free(node->control);
+	node->control = NULL;
 	workers_free(node->workers);
 	node->workers = NULL;
+	if (!node->repl)
+		return; /* a reload failed, and so did the way back */
 	repl_push(node->repl);
 	repl_flush(node->repl, flush_ms);
 }

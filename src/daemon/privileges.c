@@ -41,11 +41,17 @@ int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error
 int privileges_harden(char *error, size_t error_size)
 {
 	static const struct rlimit none = {0, 0}, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+	struct rlimit files;
 
 	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
 		snprintf(error, error_size, "cannot rule out core dumps: %s", strerror(errno));
 		return -errno;
+	}
+	/* Each worker costs two descriptors. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	/* Not fatal: the table says so when it cannot be locked. */
 	(void)setrlimit(RLIMIT_MEMLOCK, &unlimited);

@@ -3,9 +3,10 @@
  * privileged helper, the peers and the operator's commands.
  *
  * At its start a node goes on as what RUN/role says. Without a record (a first start, a reboot) it
- * is a standby, unless it is configured `start-as = "active"`; but even then it waits until it
- * knows that no peer is active (all have answered, or START_GRACE_MS have passed): the node that
- * crashed and comes back must not take the address from the one that serves.
+ * is a standby, unless it is configured `start-as = "active"`. A node that is to be active by
+ * either leaves the address as it finds it until it knows that no peer holds it by right (all have
+ * answered, or START_GRACE_MS have passed): the node that crashed and comes back must not take the
+ * address from the one that serves.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -144,6 +145,15 @@ static void on_switchover_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- Start ---- */
 
+/* Whether this node, by its record, goes before a peer that is active too. */
+static bool holds_by_right(const struct node *node, const struct repl_peer_status *peer)
+{
+	struct role theirs = {.active = peer->active, .term = peer->term};
+
+	return node->role.active &&
+	       !role_yields(&node->role, node->config->node, &theirs, peer->name);
+}
+
 static bool all_peers_answered(struct node *node, bool *one_is_active)
 {
 	bool all = true;
@@ -154,7 +164,7 @@ static bool all_peers_answered(struct node *node, bool *one_is_active)
 		op_peer(node, i, &peer);
 		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
 			all = false;
-		else if (peer.active)
+		else if (peer.active && !holds_by_right(node, &peer))
 			*one_is_active = true;
 	}
 	return all;
@@ -173,10 +183,13 @@ static void decide_start(struct node *node, bool grace_is_over)
 	}
 	event_free(node->start_timer);
 	node->start_timer = NULL;
-	if (one_is_active)
-		log_notice("start-as is active, but a peer is: this node stands by");
-	else
+	if (!one_is_active) {
 		switchover_promote(node->switchover);
+		return;
+	}
+	log_notice("a peer is active: this node stands by");
+	if (node->role.active)
+		switchover_demote(node->switchover);
 }
 
 static void on_start_timer(evutil_socket_t fd, short what, void *arg)
@@ -240,24 +253,24 @@ void roles_start(struct node *node)
 {
 	static const struct timeval grace = {.tv_sec = START_GRACE_MS / 1000};
 	struct role recorded;
+	bool is_recorded;
 
 	if (!node->helper)
 		return;
-	if (role_load(node->config->run_directory, &recorded) == 0) {
+	is_recorded = role_load(node->config->run_directory, &recorded) == 0;
+	if (is_recorded) {
 		node->role = recorded;
 		repl_set_role(node->repl, recorded.active, recorded.term);
-		if (recorded.active)
-			switchover_promote(node->switchover);
-		else
-			switchover_demote(node->switchover);
-		return;
 	}
-	switchover_demote(node->switchover);
-	if (!node->config->start_active)
+	if (!node->role.active)
+		switchover_demote(node->switchover);
+	if (!node->role.active && (is_recorded || !node->config->start_active))
 		return;
 	node->start_timer = event_new(node->base, -1, 0, on_start_timer, node);
-	if (node->start_timer)
-		event_add(node->start_timer, &grace);
+	if (!node->start_timer)
+		return;
+	event_add(node->start_timer, &grace);
+	decide_start(node, false); /* without peers there is nothing to wait for */
 }
 
 int roles_init(struct node *node)
@@ -290,23 +303,30 @@ void roles_settle(struct node *node)
 {
 	struct repl_peer_status peer;
 	struct role theirs;
+	bool rival = false;
 
-	if (!node->switchover || switchover_busy(node->switchover))
+	if (!node->switchover || node->start_timer || switchover_busy(node->switchover))
 		return;
 	for (size_t i = 0; i < op_n_peers(node); i++) {
 		op_peer(node, i, &peer);
 		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
 			continue;
 		theirs = (struct role){.active = peer.active, .term = peer.term};
+		rival |= peer.active;
 		if (!role_yields(&node->role, node->config->node, &theirs, peer.name))
 			continue;
 		log_warning("%s is active too, by a later take-over (term %llu, ours is %llu): "
 		            "letting go of the address",
 		            peer.name, (unsigned long long)peer.term,
 		            (unsigned long long)node->role.term);
+		node->contested = false;
 		switchover_demote(node->switchover);
 		return;
 	}
+	/* A rival has let go: the last announcement that clients heard may have been its own. */
+	if (node->contested && !rival && node->role.active)
+		switchover_promote(node->switchover);
+	node->contested = rival && node->role.active;
 }
 
 void roles_peer_changed(struct node *node, size_t peer)
@@ -319,6 +339,23 @@ void roles_peer_changed(struct node *node, size_t peer)
 	roles_settle(node);
 }
 
+/* This node cannot take part. Said at once, so that nobody waits for it with the address released. */
+static void refuse_message(struct node *node, size_t peer, const struct handover *message)
+{
+	struct handover answer = {.id = message->id};
+
+	if (message->type == HANDOVER_TAKE)
+		answer.type = HANDOVER_TAKEN;
+	else if (message->type == HANDOVER_REQUEST)
+		answer.type = HANDOVER_DONE;
+	else
+		return;
+	snprintf(answer.text, sizeof(answer.text), "node %s has no service section",
+	         node->config->node);
+	if (op_send(node, peer, &answer) < 0)
+		log_debug("peer %zu is gone before it could be refused", peer);
+}
+
 void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload)
 {
 	struct handover message;
@@ -329,6 +366,8 @@ void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_
 		            peer);
 	else if (node->switchover)
 		switchover_message(node->switchover, peer, &message);
+	else
+		refuse_message(node, peer, &message);
 }
 
 static void refuse(struct control_request *request, const char *error)

@@ -154,8 +154,9 @@ static void take_back(struct switchover *sw, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(sw->failure, sizeof(sw->failure), fmt, args);
 	va_end(args);
-	progress(sw, "%s; taking the address back", sw->failure);
+	/* The state first: to tell somebody can bring news of other peers. */
 	sw->state = TAKING_BACK;
+	progress(sw, "%s; taking the address back", sw->failure);
 	sw->term = highest_term(sw) + 1;
 	if (ask_vip(sw, VIP_TAKE, VIP_FOR_OPERATION) < 0)
 		finish(sw,
@@ -169,9 +170,9 @@ static void release(struct switchover *sw)
 	struct repl_peer_status peer;
 
 	sw->ops->peer(sw->arg, sw->target, &peer);
-	progress(sw, "%s releases the address to %s", sw->node, peer.name);
 	sw->state = RELEASING;
 	sw->ops->arm(sw->arg, 0);
+	progress(sw, "%s releases the address to %s", sw->node, peer.name);
 	if (ask_vip(sw, VIP_RELEASE, VIP_FOR_OPERATION) < 0)
 		finish(sw, "the helper that moves the address is gone; restart tlsbatond on %s",
 		       sw->node);

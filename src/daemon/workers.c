@@ -85,16 +85,22 @@ static int send_hello(const struct workers *workers, int fd, enum hello_status s
 	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static void say_limited(struct workers *workers, const char *what, const char *why)
+{
+	unsigned n_held;
+
+	if (log_limit_pass(&workers->limit, why, clock_coarse_ms(), &n_held))
+		log_warning("%s: %s (%u more were)", what, why, n_held);
+}
+
 static void refuse(struct workers *workers, int fd, enum hello_status status)
 {
 	const char *why = status == HELLO_TOO_MANY ? "too many workers" : "not allowed";
-	unsigned n_held;
 
 	workers->stats.n_refused++;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(workers, fd, status, 0, NULL, 0);
-	if (log_limit_pass(&workers->limit, why, clock_coarse_ms(), &n_held))
-		log_warning("a worker was refused: %s (%u more were)", why, n_held);
+	say_limited(workers, "a worker was refused", why);
 }
 
 /* Takes the worker that connected on `fd`. On failure `fd` stays the caller's. */
@@ -156,7 +162,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 		}
 		r = welcome(workers, fd);
 		if (r < 0) {
-			log_warning("a worker could not be taken: %s", strerror(-r));
+			say_limited(workers, "a worker could not be taken", strerror(-r));
 			close(fd);
 		}
 	}

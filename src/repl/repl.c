@@ -210,6 +210,16 @@ void repl_deinit(struct repl *repl)
 	repl->n_peers = 0;
 }
 
+int repl_check(const struct repl_config *config, char *error, size_t error_size)
+{
+	struct tls *tls;
+	int r = tls_new(&tls, config, error, error_size);
+
+	if (r == 0)
+		tls_free(tls);
+	return r;
+}
+
 int repl_new(struct repl **out, struct event_base *base, const struct repl_config *config,
              struct table *table, const struct repl_ops *ops, void *arg, char *error,
              size_t error_size)

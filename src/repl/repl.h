@@ -103,6 +103,10 @@ int repl_new(struct repl **out, struct event_base *base, const struct repl_confi
              struct table *table, const struct repl_ops *ops, void *arg, char *error,
              size_t error_size) MUST_CHECK;
 
+/* Whether the keys and certificates of `config` can be used; opens nothing else. For a reload, which must not
+ * end what works before it knows. */
+int repl_check(const struct repl_config *config, char *error, size_t error_size) MUST_CHECK;
+
 /* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so
  * not to be called from one of its callbacks. */
 void repl_flush(struct repl *repl, unsigned flush_ms);

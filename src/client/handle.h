@@ -102,6 +102,10 @@ struct tlsbaton {
 void link_tick(struct tlsbaton *baton);
 /* The same now, whatever the time. */
 void link_look(struct tlsbaton *baton);
+/* Asked before a miss is believed: this process may have slept through a restart of the daemon, and look into a
+ * table that is no more. Reconnects if so, which takes at most some ms, and at most once a back-off. True: there is
+ * another table to look in. */
+bool link_returned(struct tlsbaton *baton);
 /* For tlsbaton_new(): connects, and waits at most `wait_ms` for the hello. */
 void link_start(struct tlsbaton *baton, unsigned wait_ms);
 /* Under the lock: sends the wake-up that ring_must_wake() asked for; notices a dead daemon. */

@@ -26,6 +26,7 @@
 #define HELLO_MS_MAX 2000 /* a daemon that accepts and says nothing for this long is left */
 #define LOOK_MS 250       /* while all is well */
 #define LOOK_MS_HELLO 4
+#define RETURN_MS 5 /* how long a miss may wait for the hello of a daemon that is back */
 
 /* Relaxed throughout: a look too early or too late is all that can go wrong. */
 static void look_again_in(struct tlsbaton *baton, uint64_t ms)
@@ -283,16 +284,39 @@ void link_tick(struct tlsbaton *baton)
 		link_look(baton);
 }
 
+static void wait_for_hello(struct tlsbaton *baton, int wait_ms)
+{
+	struct pollfd hello = {.fd = baton->socket, .events = POLLIN};
+
+	if (get_state(baton) == LINK_WAITING && poll(&hello, 1, wait_ms) > 0)
+		try_hello(baton);
+}
+
+bool link_returned(struct tlsbaton *baton)
+{
+	const struct table_view *before;
+	bool other;
+
+	if (get_state(baton) == LINK_UP || pthread_mutex_trylock(&baton->lock) != 0)
+		return false;
+	before =
+	    atomic_load_explicit(&baton->view, memory_order_relaxed); /* changed under the lock */
+	if (get_state(baton) == LINK_DOWN &&
+	    (uint64_t)clock_coarse_ms() >=
+	        atomic_load_explicit(&baton->next_look_ms, memory_order_relaxed))
+		try_connect(baton);
+	if ((uint64_t)clock_coarse_ms() - baton->connecting_since_ms < RETURN_MS)
+		wait_for_hello(baton, RETURN_MS);
+	other = atomic_load_explicit(&baton->view, memory_order_relaxed) != before;
+	handle_unlock(baton);
+	return other;
+}
+
 void link_start(struct tlsbaton *baton, unsigned wait_ms)
 {
 	handle_lock(baton);
 	baton->backoff_ms = BACKOFF_MS_MIN;
 	try_connect(baton);
-	if (get_state(baton) == LINK_WAITING) {
-		struct pollfd hello = {.fd = baton->socket, .events = POLLIN};
-
-		if (poll(&hello, 1, (int)wait_ms) > 0)
-			try_hello(baton);
-	}
+	wait_for_hello(baton, (int)wait_ms);
 	handle_unlock(baton);
 }

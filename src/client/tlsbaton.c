@@ -206,20 +206,29 @@ int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_
 	return send_notice(baton, &remove, RING_REMOVALS, notice);
 }
 
+static int look_up(const struct tlsbaton *baton, const unsigned char *id, size_t id_len,
+                   unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s)
+{
+	/* Acquire: pairs with the release in views_take(). */
+	const struct table_view *view = atomic_load_explicit(&baton->view, memory_order_acquire);
+
+	if (!view)
+		return TABLE_MISS;
+	return table_view_get(view, id, id_len, clock_coarse_wall_s(), der, der_size, der_len,
+	                      expires_s, NULL);
+}
+
 int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len,
                          unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s)
 {
-	const struct table_view *view;
-	int r = TABLE_MISS;
+	int r;
 
 	if (id_len < 1 || id_len > TLSBATON_ID_MAX)
 		return -EINVAL;
 	link_tick(baton);
-	/* Acquire: pairs with the release in views_take(). */
-	view = atomic_load_explicit(&baton->view, memory_order_acquire);
-	if (view)
-		r = table_view_get(view, id, id_len, clock_coarse_wall_s(), der, der_size, der_len,
-		                   expires_s, NULL);
+	r = look_up(baton, id, id_len, der, der_size, der_len, expires_s);
+	if (r == TABLE_MISS && link_returned(baton))
+		r = look_up(baton, id, id_len, der, der_size, der_len, expires_s);
 	if (r < 0)
 		return r;
 	ring_count(baton->page, r == 0 ? RING_HITS : RING_MISSES);

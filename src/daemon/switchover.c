@@ -241,6 +241,10 @@ static bool choose_target(struct switchover *sw, const char *to, struct repl_pee
 	size_t n = sw->ops->n_peers(sw->arg), chosen = n;
 	struct repl_peer_status peer;
 
+	if (to && strcmp(to, sw->node) == 0) {
+		finish(sw, "%s is active already", sw->node);
+		return false;
+	}
 	for (size_t i = 0; i < n; i++) {
 		sw->ops->peer(sw->arg, i, &peer);
 		if (to && strcmp(peer.name, to) != 0)

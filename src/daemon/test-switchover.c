@@ -313,6 +313,8 @@ static void test_absent_peer_and_unknown_name(void **state)
 
 	switchover_start(p->a.sw, "c", false, 0);
 	assert_non_null(strstr(p->a.error, "named c"));
+	switchover_start(p->a.sw, "a", false, 0);
+	assert_non_null(strstr(p->a.error, "active already"));
 	p->a.connected = p->b.connected = false;
 	switchover_start(p->a.sw, NULL, true, 0);
 	assert_non_null(strstr(p->a.error, "absent"));

@@ -95,11 +95,21 @@ static void say_limited(struct workers *workers, const char *what, const char *w
 
 static void refuse(struct workers *workers, int fd, enum hello_status status)
 {
-	const char *why = status == HELLO_TOO_MANY ? "too many workers" : "not allowed";
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t n_peer = sizeof(peer);
+	char why[128];
 
 	workers->stats.n_refused++;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(workers, fd, status, 0, NULL, 0);
+	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer);
+	if (status == HELLO_TOO_MANY)
+		snprintf(why, sizeof(why), "there are %u already; raise workers-max",
+		         workers->config.n_max);
+	else
+		snprintf(why, sizeof(why),
+		         "user ID %u is not allowed; add its user to worker-users",
+		         (unsigned)peer.uid);
 	say_limited(workers, "a worker was refused", why);
 }
 

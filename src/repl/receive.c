@@ -78,6 +78,12 @@ static void receiver_attach(struct receiver *receiver, struct peer *peer,
 	struct receiver *older = peer->from;
 
 	if (older) {
+		if (repl_now_us(peer->repl) - older->link.heard_us < peer->repl->heartbeat_us)
+			repl_log(peer->repl, LOG_LEVEL_WARNING, peer->name,
+			         "node %s connects from %s while its connection from %s is alive: "
+			         "if this "
+			         "repeats, two daemons have that name; give each its own",
+			         peer->name, receiver->source, older->source);
 		receiver_detach(older);
 		link_fail(&older->link, "a newer connection has taken its place");
 	}

@@ -35,9 +35,8 @@ struct node {
 	struct control_request *request; /* whose command the switchover works on; NULL: nobody's */
 	struct role role;
 	bool held; /* whether this node answers for the address, as last read from the system */
-	bool asked_held;
-	bool contested; /* a peer was active, too, when last looked */
-	/* … and an answer is on its way */
+	bool asked_held;         /* the question is with the helper */
+	bool contested;          /* a peer was active, too, when last looked */
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
 };
 

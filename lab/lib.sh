@@ -32,7 +32,7 @@ usage()
 {
 	[ $# = 0 ] || complain "$@"
 	cat >&2 <<-'END'
-		usage: lab/lab up [--server apache|nginx|haproxy] [--sharing on|off] [--tls 1.2|1.3]
+		usage: lab/lab up [--server apache|nginx|haproxy] [--sharing on|off|redis] [--tls 1.2|1.3]
 		                  [--tickets on|off] [--key rsa|ecdsa]
 		       lab/lab switchover | crash-active | status | down
 		       lab/lab exec client|a|b -- COMMAND…

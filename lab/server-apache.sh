@@ -8,7 +8,7 @@ APACHE_MODULES=/usr/lib/apache2/modules
 server_check()
 {
 	[ -x /usr/sbin/apache2 ] || die "no Apache here: run scripts/setup demo"
-	[ "$LAB_SHARING" = off ] || [ -e "$LAB_BUILD/adapters/apache/mod_tlsbaton.so" ] ||
+	[ "$LAB_SHARING" != on ] || [ -e "$LAB_BUILD/adapters/apache/mod_tlsbaton.so" ] ||
 		die "no mod_tlsbaton.so in $LAB_BUILD: run make first"
 }
 
@@ -16,17 +16,26 @@ server_check()
 apache_cache_lines()
 {
 	local directory=$LAB_STATE/$1
-	if [ "$LAB_SHARING" = on ]; then
+	case $LAB_SHARING in
+	on)
 		cat <<-END
 			LoadModule tlsbaton_module $LAB_BUILD/adapters/apache/mod_tlsbaton.so
 			SSLSessionCache tlsbaton:$directory/run/worker.sock
 		END
-	else
+		;;
+	off)
 		cat <<-END
 			LoadModule socache_shmcb_module $APACHE_MODULES/mod_socache_shmcb.so
-			SSLSessionCache shmcb:$directory/shmcb(8388608)
+			SSLSessionCache shmcb:$directory/shmcb(33554432)
 		END
-	fi
+		;;
+	redis)
+		cat <<-END
+			LoadModule socache_redis_module $APACHE_MODULES/mod_socache_redis.so
+			SSLSessionCache redis:$REDIS_ADDRESS:$REDIS_PORT
+		END
+		;;
+	esac
 }
 
 server_configure()

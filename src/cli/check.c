@@ -32,6 +32,11 @@ static int check_run(struct cli *cli, int argc, char **argv)
 		return CLI_FAILED;
 	}
 	config_warnings(config, print_warning, NULL);
+	if (config_refused(config, error, sizeof(error)) < 0) {
+		cli_print_text(stderr, error);
+		fputc('\n', stderr);
+		return CLI_FAILED;
+	}
 	cli_print_text(stdout, path);
 	puts(": correct");
 	return cli_flush();

@@ -414,8 +414,11 @@ static void test_check(void **state)
 
 	snprintf(key, sizeof(key), "%s/key", b->directory);
 	assert_int_equal(run(b, "check", b->config, NULL), CLI_FAILED);
-	ASSERT_HOLDS(b->err, "t.conf:1: ");
+	ASSERT_HOLDS(b->err, "t.conf: "); /* something is missing, which has no line */
 	assert_string_equal(b->out, "");
+	put(b->config, "\nlog = nowhere\n");
+	assert_int_equal(run(b, "check", b->config, NULL), CLI_FAILED);
+	ASSERT_HOLDS(b->err, "t.conf:2: log: 'nowhere' is not known; write stderr or syslog");
 	assert_int_equal(run(b, "keygen", key, NULL), CLI_DONE);
 	snprintf(
 	    text, sizeof(text),

@@ -3,7 +3,7 @@
  * callback here gives each value to the checker of its kind while the parser still stands on its
  * line. So a message names the line of the value that is wrong, also within a list. What concerns
  * several options is checked after the last line, and names the line of the option that is to
- * change; what is missing altogether is reported at the file's last line, where it could be added.
+ * change; what is missing altogether has no line, and is named by its option.
  */
 #include "daemon/config.h"
 

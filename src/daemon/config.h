@@ -54,12 +54,24 @@ struct config {
  * instead". Returns 0 or a negated errno (-EINVAL for bad contents). */
 int config_load(struct config **out, const char *path, char *error, size_t error_size) MUST_CHECK;
 /*
- * What is allowed but probably not meant, looked up on this machine: an interface that does not exist, no
- * peer, nobody who may connect … Calls `warn` with "FILE: what is odd; what to do" for each. Returns how
+ * What is allowed but probably not meant, looked up on this machine: an interface that does not exist, a key
+ * that the daemon's user cannot read, no peer, nobody who may connect … Calls `warn` with "FILE: what is odd; what to do" for each. Returns how
  * many there were.
  */
 unsigned config_warnings(const struct config *config, void (*warn)(void *arg, const char *text),
                          void *arg);
+
+/*
+ * Whether this machine, as it is now, would keep the daemon from starting with `config`: the interface of
+ * its service address is set up so that it cannot work (vip_new()), or its user cannot read a file that it
+ * needs. Changes nothing. Returns 0, or a negated errno with "FILE: what is wrong; what to do" in `error`.
+ * What cannot be found out here is no refusal; config_warnings() says so.
+ */
+int config_refused(const struct config *config, char *error, size_t error_size) MUST_CHECK;
+
+/* Whether the daemon's user cannot read its key, so that a reload would fail, or this could not be found out:
+ * then there is a line in `text`. */
+bool config_unreadable(const struct config *config, char *text, size_t size);
 
 /* Only where the file says that the daemon keeps its sockets, the caller's to free: for a command that has
  * to find the daemon, and needs neither its key nor its users. Fails as config_load(). */
@@ -70,11 +82,21 @@ void config_free(struct config *config); /* wipes the group key; NULL is fine */
 /* A key file is this, twice REPL_KEY_BYTES hexadecimal digits, and a newline. */
 #define CONFIG_KEY_PREFIX "tlsbaton-group-key-1:"
 
-/* Reads a key file: one line as `tlsbaton keygen` writes it, mode 0600, 0400, 0640 or 0440, owned
- * by root, the caller or `owner`, and not in a directory (that of a link's target included) that
- * everybody may write. */
-int config_read_key(const char *path, uid_t owner, uint8_t key[REPL_KEY_BYTES], char *error,
-                    size_t error_size) MUST_CHECK;
+/* Reads a key file: one line as `tlsbaton keygen` writes it, of mode and owner as
+ * config_check_private() wants, and not in a directory (that of a link's target included) that
+ * everybody may write. `owner` and `gid` are the daemon's user and its group. */
+int config_read_key(const char *path, uid_t owner, gid_t gid, uint8_t key[REPL_KEY_BYTES],
+                    char *error, size_t error_size) MUST_CHECK;
+
+/* Whether nobody else may read or change the regular file `fd`: mode 0600, 0400, 0640 or 0440, owned by
+ * root, the caller or `owner`, and its group, if that may read it, is root's or `gid`. `path` is for the
+ * message, which has the remedy. Returns 0 or a negated errno. */
+int config_check_private(int fd, const char *path, uid_t owner, gid_t gid, char *error,
+                         size_t error_size) MUST_CHECK;
+
+#define CONFIG_RECIPE_MAX 512
+/* Writes the commands that give a key file the owner, group and mode that it should have; returns `text`. */
+const char *config_key_recipe(const char *path, gid_t gid, char text[CONFIG_RECIPE_MAX]);
 
 /* The same for what stands in such a file: `n` bytes at `line`. Returns 0 or -EINVAL. */
 int config_parse_key(const char *line, size_t n, uint8_t key[REPL_KEY_BYTES]) MUST_CHECK;

@@ -31,7 +31,7 @@ static int check_node(struct config_parse *p)
 	if (!c->node) {
 		gethostname(host, sizeof(host) - 1);
 		if (config_value_name(host, why) < 0)
-			return config_fail(&p->errors, p->text.n_lines,
+			return config_fail(&p->errors, 0,
 			                   "node: is not set, and this host's name will not do "
 			                   "(%s); write node = NAME",
 			                   why);
@@ -57,6 +57,7 @@ static int check_node(struct config_parse *p)
 static int check_file(struct config_parse *p, const char *name, const char *path, bool private)
 {
 	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	char why[PATH_MAX + CONFIG_RECIPE_MAX];
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -67,11 +68,9 @@ static int check_file(struct config_parse *p, const char *name, const char *path
 		return config_fail(&p->errors, parse_line(p, name),
 		                   "%s: %s is not a regular file; write the path of a PEM file",
 		                   name, path);
-	if (private && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)))
-		return config_fail(
-		    &p->errors, parse_line(p, name),
-		    "%s: %s has mode %04o, so others may read or change it; chmod 0600 %s", name,
-		    path, st.st_mode & 07777, path);
+	if (private &&
+	    config_check_private(fd, path, p->config->uid, p->config->gid, why, sizeof(why)) < 0)
+		return config_fail(&p->errors, parse_line(p, name), "%s: %s", name, why);
 	return 0;
 }
 
@@ -111,20 +110,21 @@ static int check_certificates(struct config_parse *p)
 static int check_authentication(struct config_parse *p)
 {
 	struct config *c = p->config;
-	char why[PATH_MAX + CONFIG_WHY_MAX];
+	char why[PATH_MAX + CONFIG_RECIPE_MAX];
 	int r;
 
 	r = check_certificates(p);
 	if (r < 0)
 		return r;
 	if (!c->key_file && !c->certificate_file)
-		return config_fail(&p->errors, p->text.n_lines,
-		                   "nothing says how nodes prove who they are; write key-file = "
-		                   "\"/path\" (tlsbaton "
-		                   "keygen makes one), or certificate, private-key and ca");
+		return config_fail(
+		    &p->errors, 0,
+		    "key-file: is not set, and nothing else says how nodes prove who "
+		    "they are; write key-file = \"/path\" (tlsbaton keygen makes "
+		    "one), or certificate, private-key and ca");
 	if (!c->key_file)
 		return 0;
-	r = config_read_key(c->key_file, c->uid, c->group_key, why, sizeof(why));
+	r = config_read_key(c->key_file, c->uid, c->gid, c->group_key, why, sizeof(why));
 	if (r < 0)
 		config_fail(&p->errors, parse_line(p, "key-file"), "key-file: %s", why);
 	return r;
@@ -139,7 +139,7 @@ static int check_users(struct config_parse *p)
 	if (!c->user) {
 		if (config_value_user(&c->uid, &c->gid, USER_DEFAULT, why) < 0)
 			return config_fail(
-			    &p->errors, p->text.n_lines,
+			    &p->errors, 0,
 			    "user: is not set, and this machine has no user '" USER_DEFAULT
 			    "'; create it (systemd-sysusers), or write user = NAME");
 		if (config_store(&c->user, USER_DEFAULT) < 0)

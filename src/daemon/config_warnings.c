@@ -1,12 +1,14 @@
 /* What a configuration allows but its writer hardly meant. Nothing here stops a daemon. */
 #include "daemon/config.h"
 
+#include <errno.h>
 #include <ifaddrs.h>
-#include <net/if.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "daemon/config_machine.h"
 #include "daemon/config_value.h"
 
 struct warnings {
@@ -18,7 +20,7 @@ struct warnings {
 
 static void PRINTF_LIKE(2, 3) warnings_add(struct warnings *w, const char *fmt, ...)
 {
-	char text[512];
+	char text[2048];
 	va_list args;
 	int n = snprintf(text, sizeof(text), "%s: ", w->config->path);
 
@@ -63,6 +65,31 @@ static bool is_local(const struct sockaddr_storage *wanted)
 	return found;
 }
 
+/* What the machine refuses is an error, and config_refused()'s. */
+static void warn_service(struct warnings *w)
+{
+	char why[512] = "";
+	int r = config_service_looks(w->config, why, sizeof(why));
+
+	if (r == -ENODEV)
+		warnings_add(
+		    w,
+		    "this node has no interface %s for the service address, so its settings "
+		    "could not be checked; see `ip link`",
+		    w->config->service.interface);
+	else if (r < 0 && r != -EINVAL)
+		warnings_add(w, "the settings of interface %s could not be checked: %s",
+		             w->config->service.interface, why);
+}
+
+static void warn_key(struct warnings *w)
+{
+	char text[CONFIG_RECIPE_MAX + PATH_MAX];
+
+	if (config_unreadable(w->config, text, sizeof(text)))
+		warnings_add(w, "%s", text);
+}
+
 unsigned config_warnings(const struct config *config, void (*warn)(void *arg, const char *text),
                          void *arg)
 {
@@ -81,10 +108,9 @@ unsigned config_warnings(const struct config *config, void (*warn)(void *arg, co
 		             "no interface of this node has the address of listen, %s; set it to "
 		             "one that has",
 		             config->listen);
-	if (config->has_service && if_nametoindex(config->service.interface) == 0)
-		warnings_add(&w,
-		             "this node has no interface %s for the service address; see `ip link`",
-		             config->service.interface);
+	if (config->has_service)
+		warn_service(&w);
+	warn_key(&w);
 	if (config->table_bytes > memory / 2)
 		warnings_add(&w,
 		             "table-size is more than half of this node's memory (%llu MiB); set a "

@@ -48,7 +48,7 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 
 static int load(const char *path, bool verbose, struct config **out)
 {
-	char error[512];
+	char error[1024];
 	int r = config_load(out, path, error, sizeof(error));
 
 	if (r < 0)
@@ -62,14 +62,18 @@ static void on_reload(evutil_socket_t signal, short what, void *arg)
 {
 	struct daemon *daemon = arg;
 	struct config *config;
+	char error[1024];
 
 	(void)signal;
 	(void)what;
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_monotonic_us());
-	if (load(daemon->config_path, daemon->verbose, &config) == 0)
+	if (load(daemon->config_path, daemon->verbose, &config) == 0) {
+		if (config_refused(config, error, sizeof(error)) < 0)
+			log_warning("%s (until then the daemon would not start again)", error);
 		node_reload(daemon->node, config);
-	else
+	} else {
 		log_error("reload: the old configuration stays in force");
+	}
 	sd_notify(0, "READY=1");
 }
 
@@ -137,8 +141,8 @@ static int start_helper(struct config *config, struct vip_helper **out, char *er
 	r = vip_helper_new(out, &config->service, config->announce_s, config->uid, config->gid,
 	                   error, error_size);
 	if (r == 0 && config->key_file)
-		r = config_read_key(config->key_file, config->uid, config->group_key, error,
-		                    error_size);
+		r = config_read_key(config->key_file, config->uid, config->gid, config->group_key,
+		                    error, error_size);
 	return r;
 }
 
@@ -146,15 +150,17 @@ static int start(struct daemon *daemon)
 {
 	struct vip_helper *helper = NULL;
 	struct config *config;
-	char error[512];
+	char error[1024];
 	int r = load(daemon->config_path, daemon->verbose, &config);
 
 	if (r < 0)
 		return r;
 	log_open("tlsbatond", config->log_target, config->log_level);
 	signal(SIGPIPE, SIG_IGN);
-	r = privileges_run_directory(config->run_directory, config->uid, config->gid, error,
-	                             sizeof(error));
+	r = config_refused(config, error, sizeof(error));
+	if (r == 0)
+		r = privileges_run_directory(config->run_directory, config->uid, config->gid, error,
+		                             sizeof(error));
 	if (r == 0)
 		r = privileges_harden(error, sizeof(error));
 	if (r == 0 && config->has_service)
@@ -167,28 +173,30 @@ static int start(struct daemon *daemon)
 		config_free(config);
 		return r;
 	}
-	if (config->key_file && access(config->key_file, R_OK) < 0)
-		log_warning("%s: user %s cannot read it, so a reload would fail: chown root:GROUP "
-		            "and chmod 0640",
-		            config->key_file, config->user);
+	if (config_unreadable(config, error, sizeof(error)))
+		log_warning("%s", error);
 	return run(daemon, config, helper);
 }
 
 static void on_warning(void *arg, const char *text)
 {
 	(void)arg;
-	log_warning("%s", text);
+	log_warning("warning: %s", text);
 }
 
 static int check(const char *path)
 {
-	struct config *config;
+	_cleanup_(config_freep) struct config *config = NULL;
+	char error[1024];
 
 	if (load(path, false, &config) < 0)
 		return EXIT_FAILURE;
 	config_warnings(config, on_warning, NULL);
+	if (config_refused(config, error, sizeof(error)) < 0) {
+		log_error("%s", error);
+		return EXIT_FAILURE;
+	}
 	printf("%s: correct\n", path);
-	config_free(config);
 	return EXIT_SUCCESS;
 }
 

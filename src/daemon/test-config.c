@@ -264,7 +264,7 @@ static const struct mistake {
      "write true or false"},
     {BASE "service eth0 {\n announce = 3601 }\n", 5, "out of range", "3600 s"},
     /* who may join */
-    {"node = a\nuser = root\n\n\n", 4, "nothing says how nodes prove who they are", "key-file = "},
+    {"node = a\nuser = root\n\n\n", 0, "key-file: is not set", "key-file = "},
     {BASE "certificate = /etc/passwd\n", 4, "certificate: cannot stand beside key-file",
      "remove one"},
     {"node = a\nuser = root\ncertificate = /c.pem\n", 3, "certificate: needs private-key, too",
@@ -275,13 +275,13 @@ static const struct mistake {
      4, "/none.pem cannot be read", "PEM"},
     {"node = a\nuser = root\nca = /etc/passwd\nprivate-key = /etc/passwd\ncertificate = "
      "/etc/passwd",
-     4, "has mode 0644", "chmod 0600 /etc/passwd"},
+     4, "has mode 0644", "chmod 0640 /etc/passwd"},
     {"node = a\nuser = root\nca = /etc\nprivate-key = @\ncertificate = /etc/passwd", 3,
      "not a regular file", "PEM"},
     {"node = a\nuser = root\n\nkey-file = /none\n", 4, "/none: cannot be read", "tlsbaton keygen"},
     {"node = a\nuser = root\n\nkey-file = /etc\n", 4, "not a regular file", "tlsbaton keygen"},
     {"node = a\nuser = root\n\nkey-file = /etc/passwd\n", 4, "has mode 0644",
-     "chmod 0600 /etc/passwd"},
+     "chmod 0640 /etc/passwd"},
 };
 
 static void test_mistakes(void **state)
@@ -294,7 +294,10 @@ static void test_mistakes(void **state)
 		struct config *c = NULL;
 		int r = load(place, m->text, &c, error);
 
-		snprintf(where, sizeof(where), "%s:%d: ", place->file, m->line);
+		if (m->line)
+			snprintf(where, sizeof(where), "%s:%d: ", place->file, m->line);
+		else /* what is missing has none */
+			snprintf(where, sizeof(where), "%s: ", place->file);
 		if (r >= 0 || c || strncmp(error, where, strlen(where)) != 0 ||
 		    !strstr(error, m->what) || !strstr(error, m->remedy) || strchr(error, '\n') ||
 		    !strchr(error, ';'))
@@ -385,19 +388,37 @@ static void test_key_files(void **state)
 	char error[512], bad[sizeof(key_line) + 2], directory[96], inside[128];
 	static const mode_t refused[] = {0644, 0604, 0660, 0602, 0700, 0610};
 	static const mode_t taken[] = {0600, 0400, 0640, 0440};
+	const gid_t own = getegid();
 
 	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
 		chmod(place->key, refused[i]);
-		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)),
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
 		                 -EINVAL);
-		assert_non_null(strstr(error, "chmod 0600"));
+		assert_non_null(strstr(error, " && chmod 0640 "));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
 		chmod(place->key, taken[i]);
 		memset(key, 0xee, sizeof(key));
-		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), 0);
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
 		for (unsigned k = 0; k < REPL_KEY_BYTES; k++)
 			assert_int_equal(key[k], k);
+	}
+
+	/* Its group counts where that may read it. */
+	chmod(place->key, 0640);
+	assert_int_equal(config_read_key(place->key, 0, own + 1, key, error, sizeof(error)),
+	                 getegid() == 0 ? 0 : -EINVAL);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(place->key, 0, 12345), 0);
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
+		                 -EINVAL);
+		assert_non_null(strstr(error, "may be read by group 12345"));
+		assert_non_null(strstr(error, "; chown root:root /tmp/tb-config-"));
+		assert_int_equal(config_read_key(place->key, 0, 12345, key, error, sizeof(error)),
+		                 0);
+		chmod(place->key, 0600);
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
+		assert_int_equal(chown(place->key, 0, 0), 0);
 	}
 
 	snprintf(directory, sizeof(directory), "%s/open", place->directory);
@@ -407,27 +428,28 @@ static void test_key_files(void **state)
 	assert_int_equal(chmod(directory, 0777), 0);
 	unlink(place->key);
 	assert_int_equal(symlink(inside, place->key), 0);
-	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
 	assert_non_null(strstr(error, "chmod o-w"));
 	assert_int_equal(chmod(directory, 0755), 0);
-	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), 0);
+	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
 	if (geteuid() == 0) {
 		assert_int_equal(chown(inside, 12345, 0), 0);
-		assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)),
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
 		                 -EINVAL);
 		assert_non_null(strstr(error, "chown root"));
-		assert_int_equal(config_read_key(place->key, 12345, key, error, sizeof(error)), 0);
+		assert_int_equal(config_read_key(place->key, 12345, own, key, error, sizeof(error)),
+		                 0);
 	}
 	unlink(inside);
 	rmdir(directory);
 	unlink(place->key);
 
 	put(place->key, "", 0600);
-	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
 	assert_non_null(strstr(error, "does not hold one group key"));
 	snprintf(bad, sizeof(bad), "%s\n", key_line);
 	put(place->key, bad, 0600);
-	assert_int_equal(config_read_key(place->key, 0, key, error, sizeof(error)), -EINVAL);
+	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
 }
 
 static void test_key_lines(void **state)

@@ -45,7 +45,7 @@ static int check_run(struct cli *cli, int argc, char **argv)
 const struct cli_command cli_check = {
     .name = "check",
     .arguments = "[FILE]",
-    .summary = "Check a configuration file, and warn of what this machine lacks for it",
+    .summary = "Check a configuration file, and this machine for it",
     .options = "",
     .run = check_run,
 };

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "daemon/config.h"
+#include "daemon/config_value.h"
 
 static const struct cli_command *const commands[] = {
     &cli_status, &cli_sessions, &cli_switchover, &cli_promote, &cli_demote, &cli_keygen, &cli_check,
@@ -25,16 +26,72 @@ static void usage(FILE *out)
 	             "Shows and commands the tlsbatond of this node.\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
+	fprintf(out, "  %-11s %s\n", "help", "Show this text, or how a COMMAND is used");
 	fprintf(out, "\n%s      --version       show the version and exit\n", global_options);
 	fprintf(out,
 	        "\nExit status: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached.\n"
 	        "tlsbaton COMMAND --help tells more. See also tlsbaton(1).\n");
 }
 
+static const struct cli_command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(name, commands[i]->name) == 0)
+			return commands[i];
+	return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands) + 1] = {"help"};
+	const char *nearest;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i + 1] = commands[i]->name;
+	nearest = config_nearest(name, names, ARRAY_SIZE(names));
+	if (nearest)
+		cli_error("unknown command \"%s\"; did you mean %s?", name, nearest);
+	else
+		cli_error("unknown command \"%s\"", name);
+	fputs("Try tlsbaton --help.\n", stderr);
+	return CLI_USAGE;
+}
+
 static void command_usage(const struct cli_command *command)
 {
 	printf("Usage: tlsbaton %s%s%s\n%s.\n\n%s%s", command->name, *command->arguments ? " " : "",
 	       command->arguments, command->summary, command->options, global_options);
+}
+
+/* tlsbaton help [COMMAND]: as --help, for those who try this first. argv[0] is "help". */
+static int help(int argc, char **argv)
+{
+	const struct cli_command *command;
+
+	if (argc > 2) {
+		cli_error("unexpected argument \"%s\"", argv[2]);
+		fputs("Try tlsbaton --help.\n", stderr);
+		return CLI_USAGE;
+	}
+	if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0) {
+		usage(stdout);
+		return cli_flush();
+	}
+	command = find_command(argv[1]);
+	if (!command)
+		return unknown_command(argv[1]);
+	command_usage(command);
+	return cli_flush();
+}
+
+static int run_command(const struct cli_command *command, struct cli *cli, int argc, char **argv)
+{
+	static char name[32]; /* what getopt_long(3) calls us in its messages */
+
+	snprintf(name, sizeof(name), "tlsbaton %s", command->name);
+	argv[0] = name;
+	optind = 0; /* glibc: start anew, with the subcommand's own options */
+	return command->run(cli, argc, argv);
 }
 
 int cli_option(struct cli *cli, const struct cli_command *command, int argc, char **argv,
@@ -119,9 +176,13 @@ int main(int argc, char **argv)
 	    {"version", no_argument, NULL, OPTION_VERSION},
 	    {NULL, 0, NULL, 0},
 	};
+	static char name[] = "tlsbaton"; /* in getopt_long(3)'s messages: not the path */
+	const struct cli_command *command;
 	struct cli cli = {0};
 	int option;
 
+	if (argc > 0)
+		argv[0] = name;
 	signal(SIGPIPE, SIG_IGN);
 	while ((option = getopt_long(argc, argv, "+c:", options, NULL)) != -1) {
 		switch (option) {
@@ -146,18 +207,9 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return CLI_USAGE;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (strcmp(argv[optind], commands[i]->name) == 0) {
-			static char name[32]; /* what getopt_long(3) calls us in its messages */
-			int first = optind;
-
-			snprintf(name, sizeof(name), "tlsbaton %s", commands[i]->name);
-			argv[first] = name;
-			optind = 0; /* glibc: start anew, with the subcommand's own options */
-			return commands[i]->run(&cli, argc - first, argv + first);
-		}
-	}
-	cli_error("unknown command \"%s\"", argv[optind]);
-	fputs("Try tlsbaton --help.\n", stderr);
-	return CLI_USAGE;
+	if (strcmp(argv[optind], "help") == 0)
+		return help(argc - optind, argv + optind);
+	command = find_command(argv[optind]);
+	return command ? run_command(command, &cli, argc - optind, argv + optind)
+	               : unknown_command(argv[optind]);
 }

@@ -120,7 +120,7 @@ static void drain(int fd, char *into, size_t size, size_t *n, bool *open)
 /* Runs tlsbaton with these arguments (ended by NULL) while the test's daemon serves it; its exit status. */
 static int run(struct bench *b, ...)
 {
-	char *argv[16] = {(char[]){"tlsbaton"}};
+	char *argv[16] = {(char[]){TLSBATON}}; /* with its path, as a script may call it */
 	int out[2], err[2], status, n_args = 1;
 	size_t n_out = 0, n_err = 0;
 	bool out_open = true, err_open = true;
@@ -205,8 +205,13 @@ static void test_usage(void **state)
 		const char *err;
 	} wrong[] = {
 	    {{NULL}, "Usage: tlsbaton"},
-	    {{"frobnicate"}, "unknown command \"frobnicate\""},
-	    {{"--frobnicate"}, "Try tlsbaton --help"},
+	    {{"frobnicate"}, "unknown command \"frobnicate\"\nTry tlsbaton --help.\n"},
+	    {{"swichover"}, "unknown command \"swichover\"; did you mean switchover?\n"},
+	    {{"hlep"}, "did you mean help?\n"},
+	    {{"help", "frobnicate"}, "unknown command \"frobnicate\"\n"},
+	    {{"help", "chek"}, "did you mean check?\n"},
+	    {{"help", "check", "status"}, "unexpected argument \"status\""},
+	    {{"--frobnicate"}, "tlsbaton: unrecognized option '--frobnicate'\nTry tlsbaton --help"},
 	    {{"status", "--frobnicate"}, "tlsbaton status: unrecognized option '--frobnicate'"},
 	    {{"status", "--force"}, "unrecognized option"},
 	    {{"status", "b"}, "unexpected argument \"b\""},
@@ -226,6 +231,7 @@ static void test_usage(void **state)
 	static const char *const commands[] = {"status", "sessions", "switchover", "promote",
 	                                       "demote", "keygen",   "check"};
 	struct bench *b = *state;
+	static char help[sizeof(b->out)];
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		assert_int_equal(run(b, wrong[i].args[0], wrong[i].args[1], wrong[i].args[2], NULL),
@@ -238,8 +244,16 @@ static void test_usage(void **state)
 	assert_int_equal(run(b, "--help", NULL), CLI_DONE);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		ASSERT_HOLDS(b->out, commands[i]);
+	strcpy(help, b->out);
+	assert_int_equal(run(b, "help", NULL), CLI_DONE);
+	assert_string_equal(b->out, help);
+	assert_int_equal(run(b, "help", "help", NULL), CLI_DONE);
+	assert_string_equal(b->out, help);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		assert_int_equal(run(b, "help", commands[i], NULL), CLI_DONE);
+		strcpy(help, b->out);
 		assert_int_equal(run(b, commands[i], "--help", NULL), CLI_DONE);
+		assert_string_equal(b->out, help);
 		ASSERT_HOLDS(b->out, commands[i]);
 		assert_string_equal(b->err, "");
 	}

@@ -28,11 +28,13 @@ static const char usage[] =
     "Shares the TLS sessions of this node's servers with its peers. Stays in the foreground.\n"
     "\n"
     "  -c, --config FILE  configuration (default " CONFIG_PATH_DEFAULT ")\n"
-    "      --check        check the configuration and exit\n"
+    "      --check        check the configuration, and this machine for it, and exit\n"
+    "  -f, --foreground   accepted for those used to it: it always stays there\n"
     "  -v, --verbose      log debug lines as well\n"
     "      --help         show this text and exit\n"
     "      --version      show the version and exit\n"
     "\n"
+    "Exit status: 0 done or correct, 1 failed, 2 wrong usage.\n"
     "Signals: TERM and INT stop cleanly, HUP reads the configuration again.\n"
     "See also tlsbatond(8), tlsbaton.conf(5), tlsbaton(1).\n";
 
@@ -211,10 +213,13 @@ int main(int argc, char **argv)
 	    {"version", no_argument, NULL, 'V'},
 	    {NULL, 0, NULL, 0},
 	};
+	static char name[] = "tlsbatond"; /* in getopt_long(3)'s messages: not the path */
 	struct daemon daemon = {.config_path = CONFIG_PATH_DEFAULT};
 	bool only_check = false;
 	int option;
 
+	if (argc > 0)
+		argv[0] = name;
 	log_open("tlsbatond", LOG_TARGET_STDERR, LOG_LEVEL_NOTICE);
 	while ((option = getopt_long(argc, argv, "c:fv", options, NULL)) != -1) {
 		switch (option) {
@@ -241,7 +246,7 @@ int main(int argc, char **argv)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "tlsbatond: unexpected argument \"%s\"; try --help\n",
+		fprintf(stderr, "tlsbatond: unexpected argument \"%s\"\nTry tlsbatond --help.\n",
 		        argv[optind]);
 		return 2;
 	}

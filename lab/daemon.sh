@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # The lab's tlsbatond on each node, and the operator's command that talks to them.
 #
-# The daemons run as nobody, since the lab makes no accounts. LAB_TABLE_SIZE and LAB_GATE_MS set what
-# their configuration says about these; what LAB_DAEMON_PREFIX holds goes before their command.
+# The daemons run as nobody, since the lab makes no accounts. LAB_TABLE_SIZE, LAB_GATE_MS and
+# LAB_HEARTBEAT_MS set what their configuration says about these; what LAB_DAEMON_PREFIX holds goes before
+# their command.
 
 TLSBATOND=$LAB_BUILD/src/daemon/tlsbatond
 TLSBATON=$LAB_BUILD/src/cli/tlsbaton
@@ -44,6 +45,7 @@ daemon_configure()
 		table-size = "${LAB_TABLE_SIZE:-32M}"
 		worker-users = {"www-data"}
 		gate-deadline = "${LAB_GATE_MS:-20}"
+		heartbeat = "${LAB_HEARTBEAT_MS:-500}"
 		key-file = "$LAB_STATE/group.key"
 		listen = "$(notification_address "$node"):7410"
 		peer $peer {

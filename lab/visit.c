@@ -1,8 +1,11 @@
 /*
- * A client keeps a copy of its session the moment it arrives. A reference would not do: OpenSSL marks a
- * session as not resumable when its connection ends badly, which is how connections end when a server
- * dies, so that the client and not the server would be what lost the session. With TLS 1.3 the last
- * ticket counts.
+ * A client copies its session the moment it arrives. A reference would not do: OpenSSL marks a session as
+ * not resumable when its connection ends badly, which is how connections end when a server dies, so that
+ * the client and not the server would be what lost the session. With TLS 1.3 the last ticket counts.
+ *
+ * It comes back with it only once a byte of the answer is there, too. Until then the server may be waiting
+ * at its gate, and has promised nothing: a TLS 1.3 resumption sends its new ticket before the request is
+ * even read. If the server dies in between, the client still has the session that it came with.
  *
  * Sockets do not block; every wait is bounded by the visit's deadline and looks at the plan's stop flag.
  */
@@ -22,6 +25,8 @@ struct exchange {
 	const struct visit_plan *plan;
 	struct client *client;
 	struct visit_result *result;
+	SSL_SESSION *given; /* owned: a copy of the last session of this visit, not kept yet */
+	bool answered;      /* in this visit */
 	int64_t until_ms;
 	int fd;
 	SSL *ssl;
@@ -37,14 +42,24 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int keep_session(SSL *ssl, SSL_SESSION *session)
+static void keep_given(struct exchange *x)
 {
-	struct exchange *exchange = SSL_get_app_data(ssl);
+	if (!x->given || !x->answered)
+		return;
+	SSL_SESSION_free(x->client->kept);
+	x->client->kept = x->given;
+	x->given = NULL;
+}
+
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct exchange *x = SSL_get_app_data(ssl);
 	SSL_SESSION *copy = SSL_SESSION_dup(session);
 
 	if (copy) {
-		SSL_SESSION_free(exchange->client->kept);
-		exchange->client->kept = copy;
+		SSL_SESSION_free(x->given);
+		x->given = copy;
+		keep_given(x);
 	}
 	return 0; /* the reference stays OpenSSL's */
 }
@@ -59,7 +74,7 @@ SSL_CTX *visit_ctx_new(int version)
 	SSL_CTX_set_max_proto_version(ctx, version);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-	SSL_CTX_sess_set_new_cb(ctx, keep_session);
+	SSL_CTX_sess_set_new_cb(ctx, on_session);
 	return ctx;
 }
 
@@ -199,7 +214,8 @@ static const char *parse_head(struct exchange *x)
 
 static const char *take_bytes(struct exchange *x, const char *bytes, size_t n)
 {
-	x->client->answered = true;
+	x->client->answered = x->answered = true;
+	keep_given(x);
 	if (x->n_expected == 0) {
 		size_t room = sizeof(x->head) - 1 - x->n_head;
 		size_t n_kept = MIN(n, room);
@@ -272,5 +288,6 @@ void visit(const struct visit_plan *plan, struct client *client, struct visit_re
 		out->error = steps[i](&x);
 	visit_leave(&x);
 	SSL_free(x.ssl);
+	SSL_SESSION_free(x.given);
 	closep(&x.fd);
 }

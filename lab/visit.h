@@ -29,8 +29,10 @@ struct visit_plan {
 };
 
 struct client {
-	SSL_SESSION *kept; /* owned: a copy of the last session it was given; NULL: none */
-	bool answered;     /* has received a byte of an answer, ever */
+	/* Owned: a copy of the last session that came with a byte of an answer, which is what the gate vouches
+	 * for; NULL: none. A session of a visit that gave no answer is dropped. */
+	SSL_SESSION *kept;
+	bool answered; /* has received a byte of an answer, ever */
 };
 
 struct visit_result {

@@ -1,7 +1,7 @@
 # What people type; Meson and Ninja do the work. Options:
 #   SANITIZE=address,undefined | thread    a build with sanitizers, in a directory of its own
 #   BUILD=DIR                              another build directory
-#   MESON_OPTIONS='…'                      more for `meson setup`, e.g. --prefix=/usr
+#   MESON_OPTIONS='…'                      more for `meson setup`, e.g. --prefix=/usr; a build that is there is configured again
 #   V=1                                    show commands
 .DEFAULT_GOAL := all
 SHELL := /bin/bash
@@ -22,12 +22,10 @@ NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
 
 .PHONY: all demo test test-asan test-tsan coverage fuzz bench install format check-format clean help
 
-all: $(BUILD)/build.ninja
-	@$(NINJA)
-
-$(BUILD)/build.ninja:
+all:
 	@scripts/setup build
 	@scripts/configure $(BUILD) $(SANITIZER_OPTIONS) $(MESON_OPTIONS)
+	@$(NINJA)
 
 demo:
 	@scripts/setup demo
@@ -60,10 +58,9 @@ bench:
 	@ninja -C build-bench --quiet
 	@meson test -C build-bench --benchmark --no-rebuild --verbose
 
-# Builds first when there is no build, but never as root over a user's build: then only files are copied.
 install:
-	@test -e $(BUILD)/build.ninja || $(MAKE) --no-print-directory all
-	@meson install -C $(BUILD) $(if $(filter 0,$(shell id -u)),--no-rebuild) --quiet
+	@scripts/setup build
+	@scripts/install $(BUILD) $(SANITIZER_OPTIONS) $(MESON_OPTIONS)
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i

@@ -84,6 +84,24 @@ static void failure_of_errno(struct failure *failure, enum failure_phase phase, 
 	}
 }
 
+/* OpenSSL 3.0 has no names for the alerts of TLS 1.3. */
+static void failure_of_alert(struct failure *failure, int alert)
+{
+	switch (alert) {
+	case SSL_AD_MISSING_EXTENSION:
+		failure_set(failure, "alert_missing_extension");
+		break;
+	case SSL_AD_CERTIFICATE_REQUIRED:
+		failure_set(failure, "alert_certificate_required");
+		break;
+	case SSL_AD_NO_APPLICATION_PROTOCOL:
+		failure_set(failure, "alert_no_application_protocol");
+		break;
+	default:
+		set_words(failure, "alert_", SSL_alert_desc_string_long(alert));
+	}
+}
+
 void failure_of_ssl(struct failure *failure, enum failure_phase phase, SSL *ssl, int result,
                     int error)
 {
@@ -103,8 +121,7 @@ void failure_of_ssl(struct failure *failure, enum failure_phase phase, SSL *ssl,
 	else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
 		failure_set(failure, "certificate");
 	else if (reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
-		set_words(failure, "alert_",
-		          SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+		failure_of_alert(failure, reason - SSL_AD_REASON_OFFSET);
 	else
 		set_words(failure, "tls_", ERR_reason_error_string(code));
 }

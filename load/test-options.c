@@ -1,0 +1,166 @@
+/* The command line: what it becomes, and what is refused, with the option and the remedy named. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <openssl/tls1.h>
+
+#include "options.h"
+
+#define URL "https://127.0.0.1/x"
+
+/* Parses a command line of words between single spaces, and says what it wrote to standard error. */
+static int parse(struct options *out, const char *line, char *said, size_t n_said)
+{
+	char *words[64] = {(char[]){"tlsbaton-load"}}, *copy = strdup(line), *rest = copy, *word;
+	int n_words = 1, status = -1, saved = dup(STDERR_FILENO);
+	FILE *file = tmpfile();
+	size_t n;
+
+	assert_true(copy && file && saved >= 0);
+	while ((word = strsep(&rest, " ")))
+		assert_true((size_t)n_words < ARRAY_SIZE(words) - 1), words[n_words++] = word;
+	fflush(stderr);
+	dup2(fileno(file), STDERR_FILENO);
+	if (options_parse(out, n_words, words, &status) == 0)
+		status = 0;
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	rewind(file);
+	n = fread(said, 1, n_said - 1, file);
+	said[n] = '\0';
+	fclose(file);
+	free(copy);
+	return status;
+}
+
+static struct options accept_line(const char *line)
+{
+	struct options options;
+	char said[4096];
+
+	if (parse(&options, line, said, sizeof(said)) != 0)
+		fail_msg("%s: %s", line, said);
+	return options;
+}
+
+static void refuse(const char *line, const char *says)
+{
+	struct options options;
+	char said[4096];
+
+	if (parse(&options, line, said, sizeof(said)) != EXIT_USAGE)
+		fail_msg("%s is accepted", line);
+	if (!strstr(said, says) || !strstr(said, "--help"))
+		fail_msg("%s: %s", line, said);
+}
+
+static void test_defaults(void **state)
+{
+	struct options options = accept_line(URL);
+
+	(void)state;
+	assert_int_equal(options.plan.rate_milli, 10000);
+	assert_int_equal(options.plan.duration_us, 10000000);
+	assert_int_equal(options.plan.n_visits, 3);
+	assert_int_equal(options.plan.n_thinks, 4);
+	assert_int_equal(options.plan.thinks[3].us, 60000000);
+	assert_int_equal(options.plan.thinks[3].weight, 1);
+	assert_int_equal(options.tls, TLS1_3_VERSION);
+	assert_int_equal(options.cpu, -1);
+	assert_int_equal(options.n_sources, 0);
+	assert_false(options.insecure || options.owned || options.json || options.no_tickets);
+}
+
+static void test_all(void **state)
+{
+	struct options options = accept_line(
+	    "--rate 0.5 --duration 90 --visits 1 --think 0.25:3,60 --seed 18446744073709551615 "
+	    "--timeout 2.5 --tls 1.2 --no-tickets --ciphers A --groups X25519 --sni s --ca f "
+	    "--cert c "
+	    "--key k --connect 127.0.0.1:4 --source 127.0.0.2,::1 --cpu 0 --i-own-this-server "
+	    "--csv f "
+	    "--json " URL);
+
+	(void)state;
+	assert_int_equal(options.plan.rate_milli, 500);
+	assert_int_equal(options.plan.duration_us, 90000000);
+	assert_int_equal(options.plan.n_visits, 1);
+	assert_int_equal(options.plan.n_thinks, 2);
+	assert_int_equal(options.plan.thinks[0].us, 250000);
+	assert_int_equal(options.plan.thinks[0].weight, 3);
+	assert_int_equal(options.plan.thinks[1].weight, 1);
+	assert_true(options.plan.seed == UINT64_MAX);
+	assert_int_equal(options.timeout_us, 2500000);
+	assert_int_equal(options.tls, TLS1_2_VERSION);
+	assert_int_equal(options.n_sources, 2);
+	assert_int_equal(options.sources[1].ss_family, AF_INET6);
+	assert_int_equal(options.cpu, 0);
+	assert_true(options.owned && options.json && options.no_tickets);
+}
+
+static void test_refused_figures(void **state)
+{
+	(void)state;
+	refuse("--rate 0 " URL, "--rate \"0\": give users a second");
+	refuse("--rate -1 " URL, "--rate");
+	refuse("--rate 1e3 " URL, "--rate");
+	refuse("--rate 0x10 " URL, "--rate");
+	refuse("--rate nan " URL, "--rate");
+	refuse("--rate inf " URL, "--rate");
+	refuse("--rate 10/s " URL, "--rate");
+	refuse("--rate . " URL, "--rate");
+	refuse("--rate 2000000 " URL, "--rate");
+	refuse("--duration 0 " URL, "--duration \"0\": give seconds");
+	refuse("--duration 1m " URL, "--duration");
+	refuse("--duration 999999 " URL, "--duration");
+	refuse("--visits 0 " URL, "--visits \"0\": give a whole number from 1 to 100");
+	refuse("--visits 101 " URL, "--visits");
+	refuse("--visits 1.5 " URL, "--visits");
+	refuse("--seed -1 " URL, "--seed");
+	refuse("--seed 99999999999999999999 " URL, "--seed");
+	refuse("--timeout 0 " URL, "--timeout");
+	refuse("--cpu -1 " URL, "--cpu");
+	refuse("--cpu 99999 " URL, "--cpu");
+}
+
+static void test_refused_lists(void **state)
+{
+	(void)state;
+	refuse("--think , " URL, "--think");
+	refuse("--think 5, " URL, "--think");
+	refuse("--think 5: " URL, "--think");
+	refuse("--think 5:0 " URL, "--think");
+	refuse("--think 5:1.5 " URL, "--think \"5:1.5\": give seconds with whole weights");
+	refuse("--think 5;6 " URL, "--think");
+	refuse("--think 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17 " URL, "at most 16");
+	refuse("--source 127.0.0.1, " URL, "--source");
+	refuse("--source localhost " URL, "--source \"localhost\": give addresses");
+}
+
+static void test_refused_together(void **state)
+{
+	(void)state;
+	refuse("--json", "no URL");
+	refuse(URL " " URL, "unexpected argument");
+	refuse("--tls 1.1 " URL, "--tls \"1.1\": give 1.2 or 1.3");
+	refuse("--insecure --ca f " URL, "--insecure and --ca exclude each other");
+	refuse("--key f " URL, "--key without --cert");
+	refuse("--ciphers A " URL, "--ciphers is for TLS 1.2");
+	refuse("--tls 1.2 --ciphersuites A " URL, "--ciphersuites is for TLS 1.3");
+	refuse("--rat 5 --frobnicate " URL, "frobnicate");
+	refuse(URL " --rate", "rate");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_defaults),         cmocka_unit_test(test_all),
+	    cmocka_unit_test(test_refused_figures),  cmocka_unit_test(test_refused_lists),
+	    cmocka_unit_test(test_refused_together),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -20,7 +20,7 @@ endif
 SANITIZER_OPTIONS := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE))
 NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
 
-.PHONY: all demo test test-asan test-tsan coverage fuzz bench install format check-format clean help
+.PHONY: all demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench install format check-format clean help
 
 all:
 	@scripts/setup build
@@ -31,6 +31,15 @@ demo:
 	@scripts/setup demo
 	@$(MAKE) --no-print-directory all
 	@LAB_BUILD=$(BUILD) lab/demo
+
+# OPTIONS='…' for lab/evaluate, e.g. OPTIONS='--tls 1.3 --key ecdsa --output report-1.3'
+evaluate:
+	@scripts/setup evaluate
+	@$(MAKE) --no-print-directory all
+	@LAB_BUILD=$(BUILD) lab/evaluate $(OPTIONS)
+
+evaluate-quick:
+	@$(MAKE) --no-print-directory evaluate OPTIONS='--quick $(OPTIONS)'
 
 test:
 	@scripts/setup test
@@ -74,6 +83,8 @@ clean:
 help:
 	@echo 'make            build (into $(BUILD)/)'
 	@echo 'make demo       two Apache servers in namespaces, 500 clients, one switchover (needs root)'
+	@echo 'make evaluate   the experiment of docs/evaluation.md: a report in report/, 50 minutes (needs root)'
+	@echo 'make evaluate-quick  the same with all times divided by 6: report-quick/, 5 minutes'
 	@echo 'make test       all tests: also under ASan, UBSan and TSan; lab tests need root'
 	@echo 'make test-asan, make test-tsan, make coverage, make fuzz'
 	@echo 'make bench      the benchmarks of docs/performance.md'

@@ -179,14 +179,13 @@ static void time_out(struct run *run)
 	}
 }
 
-static int report_seconds(struct run *run)
+/* Writes the seconds that are over, if all of their visits, up to `planned_us`, have begun. */
+static int report_seconds(struct run *run, int64_t planned_us)
 {
-	struct schedule_start start = {.at_us = INT64_MAX};
 	struct stats_row row;
 	int r = 0;
 
-	(void)!schedule_peek(run->schedule, &start);
-	while (r == 0 && stats_take(run->stats, start.at_us, &row)) {
+	while (r == 0 && stats_take(run->stats, planned_us, &row)) {
 		/* The wall clock may have been set: it is read for each row. */
 		double ago_s = (double)run->now_us / 1e6 - (double)row.second;
 
@@ -199,17 +198,22 @@ static int report_seconds(struct run *run)
 	return r;
 }
 
+static int64_t next_start_us(const struct run *run)
+{
+	struct schedule_start start;
+
+	return schedule_peek(run->schedule, &start) ? start.at_us : INT64_MAX;
+}
+
 /* How long to sleep: until the next start, timeout or full second. */
 static int64_t sleep_us(const struct run *run)
 {
 	int64_t until_us = (run->stats->second + 1) * 1000000;
 	const struct visit *first = TAILQ_FIRST(&run->visits);
-	struct schedule_start start;
 
 	if (!TAILQ_EMPTY(&run->ready))
 		return 0;
-	if (schedule_peek(run->schedule, &start))
-		until_us = MIN(until_us, start.at_us);
+	until_us = MIN(until_us, next_start_us(run));
 	if (first)
 		until_us = MIN(until_us, first->planned_us + run->setup->options->timeout_us);
 	return MAX(until_us - run->now_us, 0);
@@ -249,9 +253,7 @@ static int proceed_ready(struct run *run)
 
 static bool is_over(const struct run *run)
 {
-	struct schedule_start start;
-
-	return !schedule_peek(run->schedule, &start) &&
+	return next_start_us(run) == INT64_MAX &&
 	       run->stats->total.finished == run->stats->total.started;
 }
 
@@ -268,7 +270,7 @@ static int loop(struct run *run)
 			r = proceed_ready(run);
 		time_out(run);
 		if (r == 0)
-			r = report_seconds(run);
+			r = report_seconds(run, next_start_us(run));
 	}
 	return r;
 }
@@ -285,7 +287,6 @@ static double cpu_s(void)
 /* The load, from its first moment to its last row. */
 static int run_load(struct run *run, struct report_run *report)
 {
-	struct schedule_start none;
 	double cpu_before_s = cpu_s();
 	int r;
 
@@ -297,13 +298,11 @@ static int run_load(struct run *run, struct report_run *report)
 	report->seconds = (double)run->now_us / 1e6;
 	report->cpu_s = cpu_s() - cpu_before_s;
 	report->n_unfinished = run->stats->total.started - run->stats->total.finished;
-	report->interrupted = report->n_unfinished > 0 || schedule_peek(run->schedule, &none);
+	report->interrupted = report->n_unfinished > 0 || next_start_us(run) != INT64_MAX;
 	if (r == 0)
 		r = stats_close(run->stats, users_n_waiting(run->users), run->n_open);
 	/* Interrupted, there may be visits that should have begun: the rows are complete all the same. */
-	while (r == 0 && schedule_peek(run->schedule, &none))
-		schedule_advance(run->schedule);
-	return r < 0 ? r : report_seconds(run);
+	return r < 0 ? r : report_seconds(run, INT64_MAX);
 }
 
 static int set_up(struct run *run, char *error, size_t n_error)

@@ -113,7 +113,7 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
 
 /*
  * Looks a session up in the node's table. Out: its DER in `der` (of `der_size` bytes; TLSBATON_DER_MAX
- * always does) and its length, and `*expires_s` (may be NULL), when it expires: with TLS 1.3 each
+ * always does; what follows the DER in it may be overwritten) and its length, and `*expires_s` (may be NULL), when it expires: with TLS 1.3 each
  * resumption makes a new session, which must not outlive the one it came from, so put it with this expiry
  * at the latest. The record is a copy: wipe it after use. Bounded time, no system call.
  * Returns 0, TLSBATON_MISS, -EINVAL, -ENOBUFS (der_size is too small).

@@ -33,9 +33,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 #include "table/table.h"
 
@@ -172,6 +169,23 @@ static inline bool record_meta_valid(const struct record_meta *meta)
 	       meta->bytes == record_bytes(meta->n_id, meta->n_der);
 }
 
+/* Reading one that claims to be a session: first the length of its DER, then whether all else agrees with it. */
+static inline size_t record_meta_n_der(uint64_t word)
+{
+	return word >> 24 & 0xffff;
+}
+
+/* At once: that its ID has `n_id` bytes, that its length is that of such a record, and that it has no flag but
+ * TABLE_LOCAL. Whether `n_der` is in range is the caller's to check. */
+static inline bool record_meta_is_session(uint64_t word, size_t n_id, size_t n_der)
+{
+	uint64_t wanted = (uint64_t)(record_bytes(n_id, n_der) / LAYOUT_UNIT) |
+	                  (uint64_t)n_id << 16 | (uint64_t)n_der << 24;
+	uint64_t any = (uint64_t)TABLE_LOCAL << 40 | UINT64_C(0xffff) << 48; /* and the check */
+
+	return ((word ^ wanted) & ~any) == 0;
+}
+
 static inline uint64_t record_stamp(uint64_t position, uint64_t state)
 {
 	return position / LAYOUT_UNIT | state;
@@ -203,11 +217,6 @@ static inline int64_t times_stored_s(uint64_t times)
 static inline uint64_t slot_pack(unsigned tag, uint64_t position)
 {
 	return (uint64_t)tag << 48 | position / LAYOUT_UNIT;
-}
-
-static inline unsigned slot_tag(uint64_t slot)
-{
-	return (unsigned)(slot >> 48);
 }
 
 static inline uint64_t slot_position(uint64_t slot)
@@ -255,44 +264,6 @@ static inline void fence_before_recheck(void)
 	atomic_thread_fence(memory_order_acquire);
 #endif
 }
-
-/*
- * Which of a bucket's slots have this tag, one bit each. Without a branch on what the slots hold: which one
- * matches is random, and a processor that has to guess it would stall on each bucket that is not in its
- * cache, where it could go on to the record, and to the next lookup.
- *
- * With SSE2, which every x86-64 has, two slots at a time: a slot's tag is its topmost 16 bits, so the sign of
- * its half of a comparison in 16-bit lanes is whether the tag is equal. These loads are not atomic to the
- * letter of C11. Nothing rests on what they give: a slot that matches is loaded again, atomically. An eighth
- * of the instructions, which is what lets a processor overlap this lookup's cache misses with the next one's.
- */
-#if defined(__SSE2__) && !defined(LAYOUT_TSAN)
-static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
-{
-	const __m128i *pairs = (const __m128i *)(uintptr_t)bucket;
-	__m128i wanted = _mm_set1_epi16((short)tag);
-	unsigned matches = 0;
-
-#pragma GCC unroll 4
-	for (unsigned i = LAYOUT_SLOTS / 2; i-- > 0;) {
-		__m128i equal = _mm_cmpeq_epi16(_mm_load_si128(&pairs[i]), wanted);
-
-		matches = matches * 4 + (unsigned)_mm_movemask_pd(_mm_castsi128_pd(equal));
-	}
-	return matches;
-}
-#else
-static inline unsigned bucket_match(const word_t *bucket, unsigned tag)
-{
-	unsigned matches = 0;
-
-#pragma GCC unroll 8
-	for (unsigned i = LAYOUT_SLOTS; i-- > 0;)
-		matches = matches * 2 +
-		          ((word_load(&bucket[i]) ^ (uint64_t)tag << 48) < UINT64_C(1) << 48);
-	return matches;
-}
-#endif
 
 /* ---- Files ---- */
 

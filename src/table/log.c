@@ -75,7 +75,7 @@ void log_drop_oldest(struct table *table, int64_t now_s)
 	}
 	if (meta.flags != RECORD_PAD)
 		table->n_in_log--;
-	/* P2: the tail, the fence, then the wipe; partner: the recheck in view_copy(). */
+	/* P2: the tail, the fence, then the wipe; partner: the recheck in view_take(). */
 	word_store(&header->tail, tail + meta.bytes);
 	fence_before_wipe();
 	log_wipe(table, tail, meta.bytes);
@@ -104,7 +104,7 @@ void log_kill(struct table *table, uint64_t position)
 
 	if (!(meta.flags & TABLE_TOMBSTONE))
 		table->n_live--;
-	/* P3: the stamp, the fence, then the wipe; partner: the recheck in view_copy(). */
+	/* P3: the stamp, the fence, then the wipe; partner: the recheck in view_take(). */
 	word_store(&record[RECORD_STAMP], record_stamp(position, RECORD_DEAD));
 	fence_before_wipe();
 	word_store(&record[RECORD_META],

@@ -131,9 +131,10 @@ void table_view_free(struct table_view *view);
 uint64_t table_view_epoch(const struct table_view *view);
 
 /*
- * Looks up a live session. Out: a copy of its DER in `der`, `*n_der`; `*expires_s` (may be NULL) when it
- * expires; `*position` (may be NULL) where its record starts: with the epoch, a name for exactly this record
- * for as long as it lives. Thread-safe; never blocks, loops or trusts the file further than its bounds checks.
+ * Looks up a live session. Out: a copy of its DER in `der`, `*n_der`, with up to 15 zeros behind it where der_size
+ * has room for them; `*expires_s` (may be NULL) when it expires; `*position` (may be NULL) where its record starts:
+ * with the epoch, a name for exactly this record for as long as it lives. Thread-safe; never blocks, loops or trusts
+ * the file further than its bounds checks.
  * Returns 0, TABLE_MISS, -ENOBUFS (der_size too small), -EINVAL (n_id).
  */
 int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,

@@ -283,6 +283,34 @@ static void count_session(void *arg, const struct table_session *session)
 	counts[session->local]++;
 }
 
+/* A copy ends where the caller's buffer does, however much more the record has room for. */
+static void test_all_buffers(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t der[320];
+	struct session s;
+	size_t n_der;
+
+	for (size_t n = 1; n <= 300; n++) {
+		session_make(&s, n, n, n % 3 ? TABLE_ID_MAX : 1 + n % TABLE_ID_MAX, n);
+		assert_int_equal(session_put(f->table, &s, NOW + 10, NOW, 0, NULL), 0);
+		for (size_t size = n - 1; size <= n + 16; size++) {
+			int r;
+
+			memset(der, 0xa5, sizeof(der));
+			n_der = 7777;
+			r = table_view_get(f->view, s.id, s.n_id, NOW, der, size, &n_der, NULL,
+			                   NULL);
+			assert_int_equal(r, size < n ? -ENOBUFS : 0);
+			assert_int_equal(n_der, size < n ? 7777 : n);
+			if (size >= n)
+				assert_memory_equal(der, s.der, n);
+			for (size_t i = size; i < sizeof(der); i++)
+				assert_int_equal(der[i], 0xa5);
+		}
+	}
+}
+
 static void test_each(void **state)
 {
 	struct fixture *f = *state;
@@ -420,13 +448,21 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-	    TEST(test_put_and_get),  TEST(test_what_get_gives),
-	    TEST(test_expiry),       TEST(test_bad_records),
-	    TEST(test_duplicates),   TEST(test_tombstones),
-	    TEST(test_next),         TEST(test_next_at_bad_positions),
-	    TEST(test_all_lengths),  TEST(test_each),
-	    TEST(test_eviction),     TEST(test_bytes_wanted_do),
-	    TEST(test_displacement), TEST(test_positions_run_out),
+	    TEST(test_put_and_get),
+	    TEST(test_what_get_gives),
+	    TEST(test_expiry),
+	    TEST(test_bad_records),
+	    TEST(test_duplicates),
+	    TEST(test_tombstones),
+	    TEST(test_next),
+	    TEST(test_next_at_bad_positions),
+	    TEST(test_all_lengths),
+	    TEST(test_all_buffers),
+	    TEST(test_each),
+	    TEST(test_eviction),
+	    TEST(test_bytes_wanted_do),
+	    TEST(test_displacement),
+	    TEST(test_positions_run_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * The readers' side: looking a session up in a file that another process writes.
  *
  * No lock, no waiting, no loop that the writer could keep going: two buckets of eight slots, each followed at
- * most once. A copy is taken first and believed afterwards, when the tail and the record's own stamp say that it
+ * most once, and the second only when the first did not have it. A copy is taken first and believed afterwards, when the tail and the record's own stamp say that it
  * still stood there (P1 to P4 in layout.h). Offsets and lengths are checked against this process's own mapping,
  * whose size comes from fstat(2): whatever the file says, no read leaves the mapping. The writer never
  * truncates a file, so the mapping stays whole; a file that was replaced reads as zeros, which is a miss.
@@ -13,7 +13,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "table/bucket.h"
 #include "table/key.h"
+
+/* Lookups are bound by how many of them a processor has in flight at once, and so by the instructions of the usual
+ * one: what is rare stands elsewhere, and takes no register of it. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define COLD __attribute__((noinline, cold))
 
 int table_view_init(struct table_view *view, const void *map, uint64_t size_bytes)
 {
@@ -79,161 +85,174 @@ uint64_t table_view_epoch(const struct table_view *view)
 	return word_load(&view->header->epoch);
 }
 
-/* What a lookup starts from, and what must still hold at its end. */
-struct view_moment {
-	uint64_t epoch;
-	uint64_t tail;
-};
-
 /*
- * Whether what was copied from the record at `position` was that record. The caller issued no fence yet:
- * here is the partner of the writer's fence_before_wipe() in log_drop_oldest(), log_kill(), table_restart().
+ * Whether what was copied from the record at `position` was that record, and `epoch`, from before its slot was
+ * loaded, goes on. The caller issued no fence yet: here is the partner of the writer's fence_before_wipe() in
+ * log_drop_oldest(), log_kill(), table_restart().
  */
-static bool view_still_stands(const struct table_view *view, const struct view_moment *moment,
-                              uint64_t position, const word_t *record)
+static inline bool view_still_stands(const struct layout_header *header, uint64_t epoch,
+                                     uint64_t position, const word_t *record)
 {
 	fence_before_recheck();
-	return word_load(&view->header->tail) <= position &&
-	       word_load(&view->header->epoch) == moment->epoch &&
+	return word_load(&header->tail) <= position && word_load(&header->epoch) == epoch &&
 	       word_load(&record[RECORD_STAMP]) == record_stamp(position, RECORD_LIVE);
 }
 
-/* Eight words at a time, then one, then what is left of the last: a record is padded to words, `bytes` is not. */
-static inline void view_copy_out(uint8_t *bytes, const word_t *words, size_t n_bytes)
+/* What may be part of someone else's session does not stay. */
+static COLD int view_drop_copy(uint8_t *der, size_t n_bytes)
 {
-	for (; n_bytes >= 64; n_bytes -= 64, words += 8, bytes += 64)
-#pragma GCC unroll 8
-		for (size_t i = 0; i < 8; i++) {
-			uint64_t word = word_load(&words[i]);
+	explicit_bzero(der, n_bytes);
+	return TABLE_MISS;
+}
 
-			memcpy(bytes + i * 8, &word, 8);
-		}
-	for (; n_bytes >= 8; n_bytes -= 8, words++, bytes += 8) {
-		uint64_t word = word_load(words);
+static inline void view_copy_word(uint8_t *to, const word_t *from)
+{
+	uint64_t word = word_load(from);
 
-		memcpy(bytes, &word, 8);
+	memcpy(to, &word, 8);
+}
+
+/* Whole words. Nearly all DERs have 121 to 136 bytes, and their records room for 17 words: these without a branch. */
+#define VIEW_USUAL_WORDS 17
+static inline void view_copy_words(uint8_t *to, const word_t *from, size_t n_words)
+{
+	for (; n_words >= VIEW_USUAL_WORDS; n_words -= VIEW_USUAL_WORDS) {
+#pragma GCC unroll 17
+		for (size_t i = 0; i < VIEW_USUAL_WORDS; i++)
+			view_copy_word(to + i * 8, &from[i]);
+		from += VIEW_USUAL_WORDS;
+		to += VIEW_USUAL_WORDS * 8;
 	}
-	if (n_bytes > 0)
-		for (uint64_t word = word_load(words); n_bytes > 0; n_bytes--, word >>= 8)
-			*bytes++ = (uint8_t)word;
+	for (size_t i = 0; i < n_words; i++)
+		view_copy_word(to + i * 8, &from[i]);
 }
 
-/* What a lookup finds. `der` has room for `der_size` bytes. */
-struct view_session {
-	uint8_t *der;
-	size_t der_size;
-	size_t n_der;
-	int64_t expires_s;
-};
-
-/* A record is another miss away: have its usual three or four lines on their way at once. */
-static void view_prefetch(const struct table_view *view, uint64_t offset)
+/* To the byte: for a caller whose buffer has no room for what a record is padded with. */
+static COLD void view_copy_bytes(uint8_t *to, const word_t *from, size_t n_bytes)
 {
-	const uint8_t *record = (const uint8_t *)view->header + view->layout.log_offset + offset;
+	view_copy_words(to, from, n_bytes / 8);
+	if (n_bytes % 8) {
+		uint64_t word = word_load(&from[n_bytes / 8]);
 
-	__builtin_prefetch(record);
-	__builtin_prefetch(record + 64);
-	__builtin_prefetch(record + 128);
-	__builtin_prefetch(record + 191);
+		memcpy(to + n_bytes / 8 * 8, &word, n_bytes % 8);
+	}
 }
 
-/* Copies the record at `position` if it is the key's, live and not expired. */
-static inline __attribute__((always_inline)) int
-view_copy(const struct table_view *view, const struct view_moment *moment, uint64_t position,
-          const struct key *key, size_t n_id, int64_t now_s, struct view_session *out)
+/* Whether a record's ID, padded with zeros to words, is this one. */
+static ALWAYS_INLINE bool view_is_id(const word_t *words, const uint8_t *id, size_t n_id)
 {
+	uint64_t differs = 0, word;
+
+#pragma GCC unroll 4
+	for (size_t i = 0; i < n_id / 8; i++) {
+		memcpy(&word, id + i * 8, 8);
+		differs |= word ^ word_load(&words[i]);
+	}
+	if (n_id % 8) {
+		word = 0;
+		memcpy(&word, id + n_id / 8 * 8, n_id % 8);
+		differs |= word ^ word_load(&words[n_id / 8]);
+	}
+	return differs == 0;
+}
+
+/*
+ * Copies the record at `position` if it is this ID's, live and not expired. Outputs as table_view_get()'s. The position
+ * is from a slot, and a slot is a hint: it may name what was dropped long ago, or anything at all.
+ */
+static ALWAYS_INLINE int view_take(const struct table_view *view, uint64_t epoch, uint64_t position,
+                                   const uint8_t *id, size_t n_id, int64_t now_s, uint8_t *der,
+                                   size_t der_size, size_t *n_der, int64_t *expires_s)
+{
+	const struct layout_header *header = view->header;
+	const size_t n_before = RECORD_WORDS * 8 + record_id_bytes(n_id); /* the DER */
 	uint64_t offset = position % view->layout.log_bytes;
 	const word_t *record = view->log + offset / 8;
-	size_t id_words = record_id_bytes(n_id) / 8;
-	struct record_meta meta;
-	uint64_t differs = 0;
+	size_t n_bytes, n_record, n_copied;
+	int64_t expires;
+	uint64_t meta;
 
-	view_prefetch(view, offset);
 	if (word_load(&record[RECORD_STAMP]) != record_stamp(position, RECORD_LIVE))
 		return TABLE_MISS;
-	meta = record_meta_unpack(word_load(&record[RECORD_META]));
-	/* The ID's length is in range since the key's is. Lengths that agree with meta.bytes keep every word
-	 * that is read below within it, and that stays within the log. */
-	if (meta.n_id != n_id || meta.flags & ~(unsigned)TABLE_LOCAL ||
-	    meta.n_der > TABLE_DER_MAX || meta.bytes != record_bytes(meta.n_id, meta.n_der) ||
-	    meta.bytes > view->layout.log_bytes - offset)
+	/* Lengths that agree with each other keep every word that is read below within the record, and the record
+	 * is within the log. */
+	meta = word_load(&record[RECORD_META]);
+	n_bytes = record_meta_n_der(meta);
+	n_record = record_bytes(n_id, n_bytes);
+	if (!record_meta_is_session(meta, n_id, n_bytes) || n_bytes > TABLE_DER_MAX ||
+	    n_record > view->layout.log_bytes - offset)
 		return TABLE_MISS;
-#pragma GCC unroll 4
-	for (size_t i = 0; i < id_words; i++)
-		differs |= word_load(&record[RECORD_WORDS + i]) ^ key->id[i];
-	out->expires_s = record_expires_s(record);
-	if (differs || out->expires_s <= now_s)
+	expires = record_expires_s(record);
+	if (!view_is_id(&record[RECORD_WORDS], id, n_id) || expires <= now_s)
 		return TABLE_MISS;
-	if (meta.n_der > out->der_size)
-		return view_still_stands(view, moment, position, record) ? -ENOBUFS : TABLE_MISS;
-	view_copy_out(out->der, &record[RECORD_WORDS + id_words], meta.n_der);
-	if (!view_still_stands(view, moment, position, record)) {
-		explicit_bzero(out->der, meta.n_der); /* may be part of someone else's session */
-		return TABLE_MISS;
+	n_copied = n_record - n_before;
+	if (n_copied <= der_size) {
+		view_copy_words(der, &record[n_before / 8], n_copied / 8);
+	} else if (n_bytes <= der_size) {
+		n_copied = n_bytes;
+		view_copy_bytes(der, &record[n_before / 8], n_bytes);
+	} else {
+		return view_still_stands(header, epoch, position, record) ? -ENOBUFS : TABLE_MISS;
 	}
-	out->n_der = meta.n_der;
+	if (!view_still_stands(header, epoch, position, record))
+		return view_drop_copy(der, n_copied);
+	*n_der = n_bytes;
+	if (expires_s)
+		*expires_s = expires;
 	return 0;
 }
 
-/* A lookup, to be inlined for the usual length of an ID and once more for all others. */
-static inline __attribute__((always_inline)) int
-view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
-         struct view_session *session, uint64_t *position)
+/* table_view_get() for an ID whose length is in range: inlined for the usual one, and once more for all others. */
+static ALWAYS_INLINE int view_get(const struct table_view *view, const uint8_t *id, size_t n_id,
+                                  int64_t now_s, uint8_t *der, size_t der_size, size_t *n_der,
+                                  int64_t *expires_s, uint64_t *position)
 {
-	const word_t *buckets[2];
-	struct view_moment moment;
-	unsigned matches;
-	struct key key;
+	uint64_t hash = key_hash(view->seed, id, n_id);
+	unsigned tag = key_tag(hash);
+	uint64_t epoch;
 
-	key_make(&key, &view->layout, view->seed, id, n_id);
-	for (size_t i = 0; i < 2; i++) {
-		buckets[i] = view->index + key.buckets[i] * LAYOUT_SLOTS;
-		__builtin_prefetch(buckets[i]);
-	}
+	/* Seldom needed; but who comes to need it has waited for the first. */
+	__builtin_prefetch(view->index + key_bucket(&view->layout, hash << 32) * LAYOUT_SLOTS);
 	/* P4: the epoch before any slot; partner: table_restart(). */
-	moment.epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
-	moment.tail = word_load(&view->header->tail);
-	matches = bucket_match(buckets[0], key.tag) | bucket_match(buckets[1], key.tag)
-	                                                  << LAYOUT_SLOTS;
-	for (; matches; matches &= matches - 1) {
-		unsigned i = (unsigned)__builtin_ctz(matches);
-		/* P1: acquire; partner: the release store in index_replace(). */
-		uint64_t slot = atomic_load_explicit(&buckets[i / LAYOUT_SLOTS][i % LAYOUT_SLOTS],
-		                                     memory_order_acquire);
-		uint64_t at = slot_position(slot);
-		int r;
+	epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
+	for (unsigned i = 0; i < 2; i++, hash <<= 32) {
+		const word_t *bucket = view->index + key_bucket(&view->layout, hash) * LAYOUT_SLOTS;
+		unsigned matches = bucket_match(bucket, tag);
 
-		if (slot_tag(slot) != key.tag || at < moment.tail || at == 0)
-			continue;
-		r = view_copy(view, &moment, at, &key, n_id, now_s, session);
-		if (r == TABLE_MISS)
-			continue;
-		*position = at;
-		return r;
+		for (; matches; matches &= matches - 1) {
+			/* P1: acquire; partner: the release store in index_replace(). */
+			uint64_t slot = atomic_load_explicit(
+			    &bucket[(unsigned)__builtin_ctz(matches)], memory_order_acquire);
+			int r = view_take(view, epoch, slot_position(slot), id, n_id, now_s, der,
+			                  der_size, n_der, expires_s);
+
+			if (r == TABLE_MISS)
+				continue;
+			if (r == 0 && position)
+				*position = slot_position(slot);
+			return r;
+		}
 	}
 	return TABLE_MISS;
+}
+
+static COLD int view_get_odd(const struct table_view *view, const uint8_t *id, size_t n_id,
+                             int64_t now_s, uint8_t *der, size_t der_size, size_t *n_der,
+                             int64_t *expires_s, uint64_t *position)
+{
+	if (n_id < 1 || n_id > TABLE_ID_MAX)
+		return -EINVAL;
+	return view_get(view, id, n_id, now_s, der, der_size, n_der, expires_s, position);
 }
 
 int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
                    uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
                    uint64_t *position)
 {
-	struct view_session session = {.der = der, .der_size = der_size};
-	uint64_t at;
-	int r;
-
-	if (n_id < 1 || n_id > TABLE_ID_MAX)
-		return -EINVAL;
-	r = n_id == TABLE_ID_MAX ? view_get(view, id, TABLE_ID_MAX, now_s, &session, &at)
-	                         : view_get(view, id, n_id, now_s, &session, &at);
-	if (r != 0)
-		return r;
-	*n_der = session.n_der;
-	if (expires_s)
-		*expires_s = session.expires_s;
-	if (position)
-		*position = at;
-	return 0;
+	if (n_id != TABLE_ID_MAX)
+		return view_get_odd(view, id, n_id, now_s, der, der_size, n_der, expires_s,
+		                    position);
+	return view_get(view, id, TABLE_ID_MAX, now_s, der, der_size, n_der, expires_s, position);
 }
 
 static bool view_is_session(const struct record_meta *meta, const word_t *record, int64_t now_s,
@@ -257,12 +276,11 @@ static bool view_is_session(const struct record_meta *meta, const word_t *record
 void table_view_each(const struct table_view *view, int64_t now_s,
                      void (*fn)(void *arg, const struct table_session *session), void *arg)
 {
-	struct view_moment moment;
 	struct record_meta meta;
-	uint64_t head, position = 0;
+	uint64_t epoch, head, tail, position = 0;
 	struct table_session session;
 
-	moment.epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
+	epoch = atomic_load_explicit(&view->header->epoch, memory_order_acquire);
 	/* Acquire: the records below it are whole; partner: log_commit(). */
 	head = atomic_load_explicit(&view->header->head, memory_order_acquire);
 	/* Each step is at least a unit, and the ring has no more than log_bytes below the head. */
@@ -270,8 +288,8 @@ void table_view_each(const struct table_view *view, int64_t now_s,
 		const word_t *record;
 		uint64_t offset;
 
-		moment.tail = word_load(&view->header->tail);
-		position = MAX(position, moment.tail);
+		tail = word_load(&view->header->tail);
+		position = MAX(position, tail);
 		if (position >= head || head - position > view->layout.log_bytes ||
 		    position % LAYOUT_UNIT)
 			return;
@@ -284,7 +302,7 @@ void table_view_each(const struct table_view *view, int64_t now_s,
 			continue; /* it was wiped meanwhile: go on at the new tail */
 		}
 		if (view_is_session(&meta, record, now_s, &session) &&
-		    view_still_stands(view, &moment, position, record))
+		    view_still_stands(view->header, epoch, position, record))
 			fn(arg, &session);
 		position += meta.bytes;
 	}

@@ -7,10 +7,34 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+/* "active 3" or "standby 3", as role_save() writes it. */
+static int role_parse(const char *line, struct role *out)
+{
+	static const struct {
+		const char *word;
+		size_t n;
+	} words[] = {{"standby ", 8}, {"active ", 7}};
+	char *end;
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		const char *number = line + words[i].n;
+		uint64_t term;
+
+		if (strncmp(line, words[i].word, words[i].n) != 0 || *number < '0' || *number > '9')
+			continue;
+		errno = 0;
+		term = strtoull(number, &end, 10);
+		if (errno || end[strspn(end, " \n")] != '\0')
+			return ROLE_NONE;
+		*out = (struct role){.active = i == 1, .term = term};
+		return 0;
+	}
+	return ROLE_NONE;
+}
+
 int role_load(const char *directory, struct role *out)
 {
-	char path[PATH_MAX], line[64] = "", word[16], rest;
-	uint64_t term;
+	char path[PATH_MAX], line[64] = "";
 	ssize_t n;
 	int fd;
 
@@ -23,12 +47,7 @@ int role_load(const char *directory, struct role *out)
 	close(fd);
 	if (n < 0)
 		return -errno;
-	if (sscanf(line, "%15s %" SCNu64 " %c", word, &term, &rest) != 2)
-		return ROLE_NONE;
-	if (strcmp(word, "active") != 0 && strcmp(word, "standby") != 0)
-		return ROLE_NONE;
-	*out = (struct role){.active = strcmp(word, "active") == 0, .term = term};
-	return 0;
+	return role_parse(line, out);
 }
 
 /* Written beside and renamed over: a full disk or a crash leaves the old role, never half a line.

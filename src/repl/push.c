@@ -228,10 +228,9 @@ void push_fill(struct push *push, struct wire_writer *writer)
 			push->start_due = false;
 		} else if (!push->marked && push->position >= push->catch_up_to) {
 			push_fill_mark(push, writer);
-		} else if (push_fill_records(push, writer)) {
+		} else if (push_fill_records(push, writer) ||
+		           (push->marked && !push->start_due /* at the head */)) {
 			break;
-		} else if (push->marked && !push->start_due) {
-			break; /* at the head */
 		}
 	}
 	push_settle(push);

@@ -101,6 +101,7 @@ int ring_map(int fd, struct ring_page **page, uint8_t **data)
 	r = ring_map_both(fd, MAP_SHARED, data_bytes, &header, &bytes);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mmap(2) that fails sets errno, so r < 0 then */
 	if (header->magic != RING_MAGIC || header->data_bytes != data_bytes) {
 		ring_unmap_page(header);
 		ring_unmap_data(bytes, data_bytes, false);

@@ -172,7 +172,14 @@ static void release(struct switchover *sw)
 	sw->ops->peer(sw->arg, sw->target, &peer);
 	sw->state = RELEASING;
 	sw->ops->arm(sw->arg, 0);
-	progress(sw, "%s releases the address to %s", sw->node, peer.name);
+	if (peer.state == REPL_IN_SYNC && sw->ops->acked(sw->arg) >= sw->barrier)
+		progress(sw, "%s releases the address to %s", sw->node, peer.name);
+	else /* forced */
+		progress(
+		    sw,
+		    "%s releases the address to %s, which lacks %llu records: clients of these "
+		    "sessions make full handshakes",
+		    sw->node, peer.name, (unsigned long long)peer.lag_records);
 	if (ask_vip(sw, VIP_RELEASE, VIP_FOR_OPERATION) < 0)
 		finish(sw, "the helper that moves the address is gone; restart tlsbatond on %s",
 		       sw->node);
@@ -284,8 +291,9 @@ static void hand_over(struct switchover *sw, const char *to, unsigned timeout_ms
 	sw->state = BARRIER;
 	sw->barrier = sw->ops->head(sw->arg);
 	sw->ops->arm(sw->arg, timeout_ms);
-	progress(sw, "waiting until %s holds every session (%llu records to go)", peer.name,
-	         (unsigned long long)peer.lag_records);
+	if (peer.state == REPL_IN_SYNC)
+		progress(sw, "waiting until %s holds every session (%llu records to go)", peer.name,
+		         (unsigned long long)peer.lag_records);
 	check_barrier(sw);
 }
 

@@ -536,8 +536,14 @@ static void test_role_file(void **state)
 {
 	char directory[] = "/tmp/tlsbaton-role-XXXXXX", path[64];
 	struct role role = {.active = true, .term = 41}, back = {0};
-	static const char *const bad[] = {"",         "active",     "active x",
-	                                  "master 3", "active 3 4", "\xff\xff"};
+	static const char *const bad[] = {"",
+	                                  "active",
+	                                  "active x",
+	                                  "master 3",
+	                                  "active 3 4",
+	                                  "active -3",
+	                                  "active 18446744073709551616",
+	                                  "\xff\xff"};
 	FILE *f;
 
 	(void)state;

@@ -7,49 +7,15 @@
 
 #include <errno.h>
 
-#include "vip/test-net.h"
-#include "vip/vip.h"
-
-static char error[512];
-
-static const struct vip_config both = {
-    .interface = "eth0", .addresses = {"10.77.0.10/24", "fd77::10/64"}, .n_addresses = 2};
-
-static int setup(void **state)
-{
-	(void)state;
-	test_net_up();
-	test_net_enter(NET_A);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	test_net_down();
-	return 0;
-}
-
-static int new_at_a(struct vip **out, const struct vip_config *config)
-{
-	test_net_enter(NET_A);
-	error[0] = '\0';
-	return vip_new(out, config, error, sizeof(error));
-}
-
-static void assert_error_has(const char *text)
-{
-	if (!strstr(error, text))
-		fail_msg("\"%s\" lacks \"%s\"", error, text);
-}
+#include "vip/test-nodes.h"
 
 static void assert_refused(const struct vip_config *config, int r, const char *text)
 {
 	struct vip *vip = NULL;
 
-	assert_int_equal(new_at_a(&vip, config), r);
+	assert_int_equal(test_nodes_try(&vip, config), r);
 	assert_null(vip);
-	assert_error_has(text);
+	test_nodes_assert_error(text);
 }
 
 static void test_bad_addresses_are_refused(void **state)
@@ -93,7 +59,7 @@ static void test_bad_addresses_are_refused(void **state)
 		    .interface = "eth0", .addresses = {bad[i].address}, .n_addresses = 1};
 
 		assert_refused(&config, -EINVAL, bad[i].error);
-		assert_error_has(bad[i].address);
+		test_nodes_assert_error(bad[i].address);
 	}
 }
 
@@ -107,13 +73,13 @@ static void test_good_addresses_are_not(void **state)
 	struct vip *vip;
 
 	(void)state;
-	assert_int_equal(new_at_a(&vip, &config), 0);
+	assert_int_equal(test_nodes_try(&vip, &config), 0);
 	vip_free(vip);
 }
 
 static void test_bad_configurations_are_refused(void **state)
 {
-	struct vip_config config = both;
+	struct vip_config config = test_nodes_both;
 
 	(void)state;
 	config.interface = "eth7";
@@ -124,12 +90,12 @@ static void test_bad_configurations_are_refused(void **state)
 	assert_refused(&config, -EINVAL, "cannot be an interface's name");
 	config.interface = "lo";
 	assert_refused(&config, -EINVAL, "\"lo\" is not Ethernet");
-	config = both;
+	config = test_nodes_both;
 	config.n_addresses = 0;
 	assert_refused(&config, -EINVAL, "give from 1 to 16");
 	config.n_addresses = VIP_ADDRESSES_MAX + 1;
 	assert_refused(&config, -EINVAL, "give from 1 to 16");
-	config = both;
+	config = test_nodes_both;
 	config.addresses[1] = "10.77.0.10/32";
 	assert_refused(&config, -EINVAL, "\"10.77.0.10/32\" is given twice");
 	config.addresses[0] = "fd77::10/64";
@@ -142,13 +108,13 @@ static void test_settings_that_silence_all_interfaces_are_named(void **state)
 	struct vip *vip;
 
 	(void)state;
-	assert_int_equal(new_at_a(&vip, &both), 0);
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 	test_net_run(NET_A, "echo 8 >/proc/sys/net/ipv4/conf/all/arp_ignore");
-	assert_refused(&both, -EINVAL, "net.ipv4.conf.all.arp_ignore is 8");
-	assert_int_equal(vip_take(vip, error, sizeof(error)), -EINVAL);
-	assert_error_has("net.ipv4.conf.all.arp_ignore is 8");
+	assert_refused(&test_nodes_both, -EINVAL, "net.ipv4.conf.all.arp_ignore is 8");
+	assert_int_equal(vip_take(vip, test_nodes_error, sizeof(test_nodes_error)), -EINVAL);
+	test_nodes_assert_error("net.ipv4.conf.all.arp_ignore is 8");
 	assert_false(test_net_has_address(NET_A, "10.77.0.10/24"));
-	assert_int_equal(vip_release(vip, error, sizeof(error)), 0);
+	assert_int_equal(vip_release(vip, test_nodes_error, sizeof(test_nodes_error)), 0);
 	vip_free(vip);
 }
 
@@ -165,20 +131,20 @@ static void test_second_interface_on_the_network_must_keep_out(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		test_net_run(NET_A, "%s", places[i]);
-		assert_refused(&both, -EINVAL,
+		assert_refused(&test_nodes_both, -EINVAL,
 		               "interface \"other\" is on the service network, too");
 		test_net_run(NET_A, "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore");
-		assert_refused(&both, -EINVAL, "net.ipv4.conf.all.arp_announce=2");
+		assert_refused(&test_nodes_both, -EINVAL, "net.ipv4.conf.all.arp_announce=2");
 		test_net_run(NET_A, "echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce");
-		assert_int_equal(new_at_a(&vip, &both), 0);
+		assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 		vip_free(vip);
 		test_net_run(NET_A, "echo 0 >/proc/sys/net/ipv4/conf/all/arp_ignore;"
 		                    "echo 0 >/proc/sys/net/ipv4/conf/all/arp_announce;"
 		                    "ip link set other arp off");
-		assert_int_equal(new_at_a(&vip, &both), 0);
+		assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 		vip_free(vip);
-		teardown(state);
-		setup(state); /* quicker than putting the interfaces back */
+		test_nodes_net_down(state);
+		test_nodes_net_up(state); /* quicker than putting the interfaces back */
 	}
 }
 
@@ -191,25 +157,29 @@ static void test_other_kinds_of_links_need_no_settings(void **state)
 	(void)state;
 	test_net_run(NET_A, "ip link del eth0; ip link add eth0 type veth peer name other;"
 	                    "ip link set other up; ip address add 192.0.2.5/24 dev other");
-	assert_int_equal(new_at_a(&vip, &both), 0);
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 	vip_free(vip);
 	/* Unless it has an address there. */
 	test_net_run(NET_A, "ip address add 10.77.0.99/24 dev other");
-	assert_refused(&both, -EINVAL, "interface \"other\" is on the service network, too");
+	assert_refused(&test_nodes_both, -EINVAL,
+	               "interface \"other\" is on the service network, too");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_bad_addresses_are_refused, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_good_addresses_are_not, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_bad_configurations_are_refused, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_bad_addresses_are_refused, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_good_addresses_are_not, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_bad_configurations_are_refused, test_nodes_net_up,
+	                                    test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_settings_that_silence_all_interfaces_are_named,
-	                                    setup, teardown),
+	                                    test_nodes_net_up, test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_second_interface_on_the_network_must_keep_out,
-	                                    setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_other_kinds_of_links_need_no_settings, setup,
-	                                    teardown),
+	                                    test_nodes_net_up, test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_other_kinds_of_links_need_no_settings,
+	                                    test_nodes_net_up, test_nodes_net_down),
 	};
 
 	test_net_or_skip();

@@ -1,6 +1,6 @@
 /*
- * The service address when something goes wrong in the middle of a change. The linker puts the wrappers below between vip.c and what it calls, so that each of its
- * steps can be made to fail in turn.
+ * The service address when something goes wrong in the middle of a change. The linker puts the wrappers
+ * below between vip.c and what it calls, so that each of its steps can be made to fail in turn.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,11 +17,9 @@
 
 #include "vip/announce.h"
 #include "vip/netlink.h"
-#include "vip/test-net.h"
-#include "vip/vip.h"
+#include "vip/test-nodes.h"
 
 static int steps_left = -1; /* until one fails; -1: none does */
-static char error[512];
 
 /* Once a step has failed the following ones work, or nothing could be undone. */
 static bool step_fails(void)
@@ -46,8 +44,6 @@ WRAP(netlink_address_remove, (struct mnl_socket * nl, const struct netlink_addre
 WRAP(announce_send, (int fd, int index, int family, const uint8_t *mac, const uint8_t *ip), fd,
      index, family, mac, ip)
 
-static const struct vip_config both = {
-    .interface = "eth0", .addresses = {"10.77.0.10/24", "fd77::10/64"}, .n_addresses = 2};
 static const struct vip_config paper = {.interface = "eth0",
                                         .addresses = {"10.77.0.10/24", "fd77::10/64"},
                                         .n_addresses = 2,
@@ -55,31 +51,8 @@ static const struct vip_config paper = {.interface = "eth0",
 
 static int setup(void **state)
 {
-	(void)state;
-	test_net_up();
-	test_net_enter(NET_A);
 	steps_left = -1;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	test_net_down();
-	return 0;
-}
-
-static int new_at_a(struct vip **out, const struct vip_config *config)
-{
-	test_net_enter(NET_A);
-	error[0] = '\0';
-	return vip_new(out, config, error, sizeof(error));
-}
-
-static void assert_error_has(const char *text)
-{
-	if (!strstr(error, text))
-		fail_msg("\"%s\" lacks \"%s\"", error, text);
+	return test_nodes_net_up(state);
 }
 
 static int compare_lines(const void *a, const void *b)
@@ -140,18 +113,18 @@ static void fail_each_step(const struct vip_config *config, const char *prepare,
 		             "echo 0 >/proc/sys/net/ipv4/conf/eth0/arp_ignore;"
 		             "ip link set eth0 up; %s",
 		             prepare);
-		assert_int_equal(new_at_a(&vip, config), 0);
+		assert_int_equal(test_nodes_try(&vip, config), 0);
 		describe(before, sizeof(before));
 		steps_left = n_failed;
-		error[0] = '\0';
-		r = change(vip, error, sizeof(error));
+		test_nodes_error[0] = '\0';
+		r = change(vip, test_nodes_error, sizeof(test_nodes_error));
 		steps_left = -1;
 		if (r == -EIO) {
 			describe(after, sizeof(after));
 			assert_string_equal(before, after);
-			assert_error_has("interface \"eth0\": cannot ");
-			assert_error_has("Input/output error");
-			assert_null(strstr(error, "nor could"));
+			test_nodes_assert_error("interface \"eth0\": cannot ");
+			test_nodes_assert_error("Input/output error");
+			assert_null(strstr(test_nodes_error, "nor could"));
 			n_failed++;
 		}
 		vip_free(vip);
@@ -168,11 +141,11 @@ static void fail_each_step(const struct vip_config *config, const char *prepare,
 static void test_take_undoes_what_it_did(void **state)
 {
 	(void)state;
-	fail_each_step(&both, SILENT, vip_take, 4);
-	fail_each_step(&both, ":", vip_take, 4);
+	fail_each_step(&test_nodes_both, SILENT, vip_take, 4);
+	fail_each_step(&test_nodes_both, ":", vip_take, 4);
 	fail_each_step(&paper, SILENT "ip link set eth0 down", vip_take, 5);
 	/* Of the operator's: another prefix, another arp_ignore. */
-	fail_each_step(&both,
+	fail_each_step(&test_nodes_both,
 	               "ip address add 10.77.0.10/32 dev eth0; ip link set eth0 arp off;"
 	               "echo 2 >/proc/sys/net/ipv4/conf/eth0/arp_ignore",
 	               vip_take, 4);
@@ -181,10 +154,11 @@ static void test_take_undoes_what_it_did(void **state)
 static void test_release_undoes_what_it_did(void **state)
 {
 	(void)state;
-	fail_each_step(&both, HOLDING, vip_release, 2);
-	fail_each_step(&both, ":", vip_release, 2);
+	fail_each_step(&test_nodes_both, HOLDING, vip_release, 2);
+	fail_each_step(&test_nodes_both, ":", vip_release, 2);
 	fail_each_step(&paper, HOLDING, vip_release, 2);
-	fail_each_step(&both, "ip address add fd77::10/80 nodad dev eth0", vip_release, 3);
+	fail_each_step(&test_nodes_both, "ip address add fd77::10/80 nodad dev eth0", vip_release,
+	               3);
 }
 
 /* A fault of the machine's own, late in the take: IPv6 addresses come after all else but the ARP. */
@@ -194,11 +168,11 @@ static void test_disabled_ipv6_is_named(void **state)
 	struct vip *vip;
 
 	(void)state;
-	assert_int_equal(new_at_a(&vip, &both), 0);
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 	test_net_run(NET_A, SILENT "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6");
 	describe(before, sizeof(before));
-	assert_int_equal(vip_take(vip, error, sizeof(error)), -EACCES);
-	assert_error_has("cannot add fd77::10/64: IPv6 is disabled there");
+	assert_int_equal(vip_take(vip, test_nodes_error, sizeof(test_nodes_error)), -EACCES);
+	test_nodes_assert_error("cannot add fd77::10/64: IPv6 is disabled there");
 	describe(after, sizeof(after));
 	assert_string_equal(before, after);
 	assert_int_equal(test_net_who_has("10.77.0.10"), 0);
@@ -210,17 +184,17 @@ static void test_interface_that_goes_and_comes_back(void **state)
 	struct vip *vip;
 
 	(void)state;
-	assert_int_equal(new_at_a(&vip, &both), 0);
-	assert_int_equal(vip_take(vip, error, sizeof(error)), 0);
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
+	assert_int_equal(vip_take(vip, test_nodes_error, sizeof(test_nodes_error)), 0);
 	test_net_run(NET_A, "ip link set eth0 down; ip link set eth0 name away");
-	assert_int_equal(vip_take(vip, error, sizeof(error)), -ENODEV);
-	assert_error_has("interface \"eth0\" does not exist");
-	assert_int_equal(vip_release(vip, error, sizeof(error)), -ENODEV);
-	assert_int_equal(vip_announce(vip, error, sizeof(error)), -ENODEV);
+	assert_int_equal(vip_take(vip, test_nodes_error, sizeof(test_nodes_error)), -ENODEV);
+	test_nodes_assert_error("interface \"eth0\" does not exist");
+	assert_int_equal(vip_release(vip, test_nodes_error, sizeof(test_nodes_error)), -ENODEV);
+	assert_int_equal(vip_announce(vip, test_nodes_error, sizeof(test_nodes_error)), -ENODEV);
 	assert_int_equal(vip_held(vip), -ENODEV);
 	/* Another of that name: what counts is the name in the configuration. */
 	test_net_run(NET_A, "ip link add eth0 type veth peer name peer; ip link set peer up");
-	assert_int_equal(vip_take(vip, error, sizeof(error)), 0);
+	assert_int_equal(vip_take(vip, test_nodes_error, sizeof(test_nodes_error)), 0);
 	assert_int_equal(vip_held(vip), 1);
 	vip_free(vip);
 }
@@ -230,10 +204,10 @@ static void test_announcing_needs_an_interface_that_is_up(void **state)
 	struct vip *vip;
 
 	(void)state;
-	assert_int_equal(new_at_a(&vip, &both), 0);
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
 	test_net_run(NET_A, "ip link set eth0 down");
-	assert_int_equal(vip_announce(vip, error, sizeof(error)), -ENETDOWN);
-	assert_error_has(
+	assert_int_equal(vip_announce(vip, test_nodes_error, sizeof(test_nodes_error)), -ENETDOWN);
+	test_nodes_assert_error(
 	    "interface \"eth0\": cannot announce 10.77.0.10/24: the interface is down");
 	vip_free(vip);
 }
@@ -250,12 +224,14 @@ static int run_without(unsigned capability, int (*change)(struct vip *, char *, 
 		capng_get_caps_process();
 		capng_update(CAPNG_DROP, (capng_type_t)(CAPNG_EFFECTIVE | CAPNG_PERMITTED),
 		             capability);
-		if (capng_apply(CAPNG_SELECT_CAPS) != 0 || new_at_a(&vip, &both) < 0)
+		if (capng_apply(CAPNG_SELECT_CAPS) != 0 ||
+		    test_nodes_try(&vip, &test_nodes_both) < 0)
 			_exit(2);
-		r = change(vip, error, sizeof(error));
+		r = change(vip, test_nodes_error, sizeof(test_nodes_error));
 		vip_free(vip);
-		_exit(r == -EPERM && strstr(error, "not permitted: tlsbatond needs CAP_NET_ADMIN "
-		                                   "and CAP_NET_RAW")
+		_exit(r == -EPERM && strstr(test_nodes_error,
+		                            "not permitted: tlsbatond needs CAP_NET_ADMIN "
+		                            "and CAP_NET_RAW")
 		          ? 0
 		          : 3);
 	}
@@ -280,14 +256,18 @@ static void test_missing_capabilities_are_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_take_undoes_what_it_did, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_release_undoes_what_it_did, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_disabled_ipv6_is_named, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_take_undoes_what_it_did, setup,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_release_undoes_what_it_did, setup,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_disabled_ipv6_is_named, setup,
+	                                    test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_interface_that_goes_and_comes_back, setup,
-	                                    teardown),
+	                                    test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_announcing_needs_an_interface_that_is_up, setup,
-	                                    teardown),
-	    cmocka_unit_test_setup_teardown(test_missing_capabilities_are_named, setup, teardown),
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_missing_capabilities_are_named, setup,
+	                                    test_nodes_net_down),
 	};
 
 	test_net_or_skip();

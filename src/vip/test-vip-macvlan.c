@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "vip/test-net.h"
-#include "vip/vip.h"
+#include "vip/test-nodes.h"
 
 /* Hardware addresses of the macvlans. */
 enum { MAC_TB_A = 0x1a, MAC_TB_B = 0x1b };
@@ -21,15 +20,9 @@ enum { MAC_TB_A = 0x1a, MAC_TB_B = 0x1b };
 static const struct vip_config config = {
     .interface = "tb0", .addresses = {"10.77.0.10/32", "fd77::10/128"}, .n_addresses = 2};
 
-struct nodes {
-	struct vip *a, *b;
-};
-
-static struct vip *new_at(enum test_net_place place, int mac, int own)
+/* The interfaces and settings of the page, at one node. */
+static void prepare(enum test_net_place place, int mac, int own)
 {
-	struct vip *vip = NULL;
-	char error[512];
-
 	test_net_run(
 	    place,
 	    "ip address add 10.77.0.%d/24 dev eth0 &&"
@@ -39,43 +32,14 @@ static struct vip *new_at(enum test_net_place place, int mac, int own)
 	    "cd /proc/sys/net/ipv4/conf && echo 1 >all/arp_ignore && echo 2 >all/arp_announce &&"
 	    "echo 1 >all/rp_filter && echo 2 >tb0/rp_filter",
 	    own, own, mac);
-	if (vip_new(&vip, &config, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return vip;
-}
-
-static void change(enum test_net_place place, struct vip *vip,
-                   int (*what)(struct vip *, char *, size_t))
-{
-	char error[512];
-
-	test_net_enter(place);
-	if (what(vip, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
 }
 
 static int setup(void **state)
 {
-	struct nodes *nodes = calloc(1, sizeof(*nodes));
-
-	assert_non_null(nodes);
 	test_net_up();
-	nodes->a = new_at(NET_A, MAC_TB_A, 5);
-	nodes->b = new_at(NET_B, MAC_TB_B, 6);
-	change(NET_B, nodes->b, vip_release);
-	change(NET_A, nodes->a, vip_take);
-	*state = nodes;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct nodes *nodes = *state;
-
-	vip_free(nodes->a);
-	vip_free(nodes->b);
-	free(nodes);
-	test_net_down();
+	prepare(NET_A, MAC_TB_A, 5);
+	prepare(NET_B, MAC_TB_B, 6);
+	*state = test_nodes_up(&config);
 	return 0;
 }
 
@@ -101,13 +65,13 @@ static void assert_all_reach_all(void)
 
 static void test_each_interface_minds_its_own(void **state)
 {
-	struct nodes *nodes = *state;
+	struct test_nodes *nodes = *state;
 
 	assert_all_reach_all();
 	assert_nobody_is_mistaken(TB_A, MAC_TB_A);
-	change(NET_A, nodes->a, vip_release);
+	test_nodes_change(NET_A, nodes->a, vip_release);
 	assert_int_equal(test_net_who_has("10.77.0.10"), 0);
-	change(NET_B, nodes->b, vip_take);
+	test_nodes_change(NET_B, nodes->b, vip_take);
 	assert_nobody_is_mistaken(TB_B, MAC_TB_B);
 	assert_all_reach_all();
 	assert_nobody_is_mistaken(TB_B, MAC_TB_B);
@@ -132,9 +96,10 @@ static void test_traffic_of_the_service_address_moves_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_each_interface_minds_its_own, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_each_interface_minds_its_own, setup,
+	                                    test_nodes_down),
 	    cmocka_unit_test_setup_teardown(test_traffic_of_the_service_address_moves_nothing,
-	                                    setup, teardown),
+	                                    setup, test_nodes_down),
 	};
 
 	test_net_or_skip();

@@ -16,74 +16,28 @@
 #include <sys/socket.h>
 
 #include "vip/announce.h"
-#include "vip/test-net.h"
-#include "vip/vip.h"
+#include "vip/test-nodes.h"
 
 #define PORT 4433
 #define PATIENCE_MS 5000
 
-static const struct vip_config config = {
-    .interface = "eth0", .addresses = {"10.77.0.10/24", "fd77::10/64"}, .n_addresses = 2};
 static const uint8_t service4[4] = {10, 77, 0, 10};
 static const uint8_t service6[16] = {0xfd, 0x77, [15] = 0x10};
-
-struct nodes {
-	struct vip *a, *b;
-};
-
-static struct vip *new_at(enum test_net_place place)
-{
-	struct vip *vip = NULL;
-	char error[512];
-
-	test_net_enter(place);
-	if (vip_new(&vip, &config, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return vip;
-}
-
-static void change(enum test_net_place place, struct vip *vip,
-                   int (*what)(struct vip *, char *, size_t))
-{
-	char error[512];
-
-	test_net_enter(place);
-	if (what(vip, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-}
 
 /* A holds the address, b stands by, the client knows. */
 static int setup(void **state)
 {
-	struct nodes *nodes = calloc(1, sizeof(*nodes));
-
-	assert_non_null(nodes);
 	test_net_up();
-	nodes->a = new_at(NET_A);
-	nodes->b = new_at(NET_B);
-	change(NET_B, nodes->b, vip_release);
-	change(NET_A, nodes->a, vip_take);
+	*state = test_nodes_up(&test_nodes_both);
 	assert_int_equal(test_net_resolve("10.77.0.10"), MAC_A);
 	assert_int_equal(test_net_resolve("fd77::10"), MAC_A);
-	*state = nodes;
 	return 0;
 }
 
-static int teardown(void **state)
+static void switch_over(struct test_nodes *nodes)
 {
-	struct nodes *nodes = *state;
-
-	vip_free(nodes->a);
-	vip_free(nodes->b);
-	free(nodes);
-	test_net_down();
-	return 0;
-}
-
-static void switch_over(struct nodes *nodes)
-{
-	change(NET_A, nodes->a, vip_release);
-	change(NET_B, nodes->b, vip_take);
+	test_nodes_change(NET_A, nodes->a, vip_release);
+	test_nodes_change(NET_B, nodes->b, vip_take);
 }
 
 /* Frames from a node's hardware address that speak of addresses: all of ARP, and neighbour discovery that
@@ -224,7 +178,8 @@ static bool is_reset(int fd)
 	       errno == ECONNRESET;
 }
 
-static void connections_open_across_the_switchover(struct nodes *nodes, int family, const char *ip)
+static void connections_open_across_the_switchover(struct test_nodes *nodes, int family,
+                                                   const char *ip)
 {
 	int at_a = listen_at(NET_A), at_b = listen_at(NET_B), capture;
 	int client = connect_client(family), old = accept_from(at_a), again, accepted;
@@ -266,14 +221,14 @@ static void test_ipv6_connections_open_across_the_switchover(void **state)
 /* There and back: what a node resolved while it was silent must not stay with it. */
 static void test_node_that_comes_back_can_reach_clients(void **state)
 {
-	struct nodes *nodes = *state;
+	struct test_nodes *nodes = *state;
 
 	send_from_service(NET_B);
 	switch_over(nodes);
 	test_net_run(NET_B, "ping -q -c 1 -w 5 10.77.0.2 >/dev/null");
 	test_net_run(NET_B, "ping -q -c 1 -w 5 -I fd77::10 fd77::2 >/dev/null");
-	change(NET_B, nodes->b, vip_release);
-	change(NET_A, nodes->a, vip_take);
+	test_nodes_change(NET_B, nodes->b, vip_release);
+	test_nodes_change(NET_A, nodes->a, vip_take);
 	test_net_run(NET_A, "ping -q -c 1 -w 5 10.77.0.2 >/dev/null");
 	test_net_run(NET_A, "ping -q -c 1 -w 5 -I fd77::10 fd77::2 >/dev/null");
 }
@@ -283,7 +238,7 @@ static void test_announcement_is_on_the_wire_as_built(void **state)
 	static const uint8_t mac_b[6] = {0x02, [5] = MAC_B};
 	uint8_t request[ANNOUNCE_ARP_BYTES], reply[ANNOUNCE_ARP_BYTES], na[ANNOUNCE_NA_BYTES];
 	unsigned n_request = 0, n_reply = 0, n_na = 0;
-	struct nodes *nodes = *state;
+	struct test_nodes *nodes = *state;
 	uint8_t frame[1600];
 	int capture;
 	ssize_t size;
@@ -291,9 +246,9 @@ static void test_announcement_is_on_the_wire_as_built(void **state)
 	announce_arp(request, ANNOUNCE_REQUEST, mac_b, service4);
 	announce_arp(reply, ANNOUNCE_REPLY, mac_b, service4);
 	announce_na(na, mac_b, service6);
-	change(NET_A, nodes->a, vip_release);
+	test_nodes_change(NET_A, nodes->a, vip_release);
 	capture = test_net_capture();
-	change(NET_B, nodes->b, vip_take);
+	test_nodes_change(NET_B, nodes->b, vip_take);
 	test_net_fence(NET_B);
 	while ((size = test_net_next(capture, frame, sizeof(frame))) > 0) {
 		n_request += size >= (ssize_t)sizeof(request) &&
@@ -312,16 +267,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_arp_ignore_alone_lets_a_standby_steal, setup,
-	                                    teardown),
-	    cmocka_unit_test_setup_teardown(test_standby_that_sends_does_not, setup, teardown),
+	                                    test_nodes_down),
+	    cmocka_unit_test_setup_teardown(test_standby_that_sends_does_not, setup,
+	                                    test_nodes_down),
 	    cmocka_unit_test_setup_teardown(test_ipv4_connections_open_across_the_switchover, setup,
-	                                    teardown),
+	                                    test_nodes_down),
 	    cmocka_unit_test_setup_teardown(test_ipv6_connections_open_across_the_switchover, setup,
-	                                    teardown),
+	                                    test_nodes_down),
 	    cmocka_unit_test_setup_teardown(test_node_that_comes_back_can_reach_clients, setup,
-	                                    teardown),
+	                                    test_nodes_down),
 	    cmocka_unit_test_setup_teardown(test_announcement_is_on_the_wire_as_built, setup,
-	                                    teardown),
+	                                    test_nodes_down),
 	};
 
 	test_net_or_skip();

@@ -7,40 +7,26 @@
 
 #include <errno.h>
 
-#include "vip/test-net.h"
-#include "vip/vip.h"
+#include "vip/test-nodes.h"
 
 #define A (1U << NET_A)
 #define B (1U << NET_B)
 
 static const struct vip_config v4 = {
     .interface = "eth0", .addresses = {"10.77.0.10/24"}, .n_addresses = 1};
-static const struct vip_config both = {
-    .interface = "eth0", .addresses = {"10.77.0.10/24", "fd77::10/64"}, .n_addresses = 2};
-static char error[512];
-
-static struct vip *new_at(enum test_net_place place, const struct vip_config *config)
-{
-	struct vip *vip = NULL;
-
-	test_net_enter(place);
-	if (vip_new(&vip, config, error, sizeof(error)) < 0)
-		fail_msg("%s", error);
-	return vip;
-}
 
 static int take(enum test_net_place place, struct vip *vip)
 {
 	test_net_enter(place);
-	error[0] = '\0';
-	return vip_take(vip, error, sizeof(error));
+	test_nodes_error[0] = '\0';
+	return vip_take(vip, test_nodes_error, sizeof(test_nodes_error));
 }
 
 static int release(enum test_net_place place, struct vip *vip)
 {
 	test_net_enter(place);
-	error[0] = '\0';
-	return vip_release(vip, error, sizeof(error));
+	test_nodes_error[0] = '\0';
+	return vip_release(vip, test_nodes_error, sizeof(test_nodes_error));
 }
 
 static int held(enum test_net_place place, struct vip *vip)
@@ -49,23 +35,9 @@ static int held(enum test_net_place place, struct vip *vip)
 	return vip_held(vip);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	test_net_up();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	test_net_down();
-	return 0;
-}
-
 static void test_moves_from_a_to_b_and_back(void **state)
 {
-	struct vip *a = new_at(NET_A, &v4), *b = new_at(NET_B, &v4);
+	struct vip *a = test_nodes_new(NET_A, &v4), *b = test_nodes_new(NET_B, &v4);
 
 	(void)state;
 	assert_int_equal(release(NET_B, b), 0);
@@ -94,7 +66,7 @@ static void test_moves_from_a_to_b_and_back(void **state)
 
 static void test_states_are_as_documented(void **state)
 {
-	struct vip *b = new_at(NET_B, &both);
+	struct vip *b = test_nodes_new(NET_B, &test_nodes_both);
 
 	(void)state;
 	test_net_run(NET_B, "ip address add fd77::10/64 dev eth0 nodad");
@@ -115,7 +87,7 @@ static void test_states_are_as_documented(void **state)
 
 static void test_take_and_release_are_idempotent(void **state)
 {
-	struct vip *a = new_at(NET_A, &both);
+	struct vip *a = test_nodes_new(NET_A, &test_nodes_both);
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
@@ -133,12 +105,12 @@ static void test_take_and_release_are_idempotent(void **state)
 
 static void test_another_process_finds_the_truth(void **state)
 {
-	struct vip *a = new_at(NET_A, &both), *again;
+	struct vip *a = test_nodes_new(NET_A, &test_nodes_both), *again;
 
 	(void)state;
 	assert_int_equal(take(NET_A, a), 0);
 	vip_free(a);
-	again = new_at(NET_A, &both);
+	again = test_nodes_new(NET_A, &test_nodes_both);
 	assert_int_equal(held(NET_A, again), 1);
 	/* Each of what makes a node silent, by another's hand. */
 	test_net_run(NET_A, "echo 8 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
@@ -166,7 +138,7 @@ static void test_another_process_finds_the_truth(void **state)
 
 static void test_operators_arp_ignore_stays(void **state)
 {
-	struct vip *a = new_at(NET_A, &v4);
+	struct vip *a = test_nodes_new(NET_A, &v4);
 
 	(void)state;
 	test_net_run(NET_A, "echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_ignore");
@@ -178,12 +150,12 @@ static void test_operators_arp_ignore_stays(void **state)
 
 static void test_paper_mode_takes_the_interface_down(void **state)
 {
-	struct vip_config paper = both;
+	struct vip_config paper = test_nodes_both;
 	struct vip *a;
 
 	(void)state;
 	paper.interface_down = true;
-	a = new_at(NET_A, &paper);
+	a = test_nodes_new(NET_A, &paper);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(take(NET_A, a), 0);
 		assert_true(test_net_has_flag(NET_A, "UP"));
@@ -204,7 +176,8 @@ static void test_paper_mode_takes_the_interface_down(void **state)
 
 static void test_ipv6_moves_with_an_advertisement(void **state)
 {
-	struct vip *a = new_at(NET_A, &both), *b = new_at(NET_B, &both);
+	struct vip *a = test_nodes_new(NET_A, &test_nodes_both),
+	           *b = test_nodes_new(NET_B, &test_nodes_both);
 
 	(void)state;
 	assert_int_equal(release(NET_B, b), 0);
@@ -225,7 +198,8 @@ static void test_ipv6_moves_with_an_advertisement(void **state)
 /* An address that duplicate address detection has disabled stands, but cannot be used. */
 static void test_address_that_failed_detection_is_made_usable(void **state)
 {
-	struct vip *a = new_at(NET_A, &both), *b = new_at(NET_B, &both);
+	struct vip *a = test_nodes_new(NET_A, &test_nodes_both),
+	           *b = test_nodes_new(NET_B, &test_nodes_both);
 	char line[256] = "";
 
 	(void)state;
@@ -249,16 +223,22 @@ static void test_address_that_failed_detection_is_made_usable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_moves_from_a_to_b_and_back, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_states_are_as_documented, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_take_and_release_are_idempotent, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_another_process_finds_the_truth, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_operators_arp_ignore_stays, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_paper_mode_takes_the_interface_down, setup,
-	                                    teardown),
-	    cmocka_unit_test_setup_teardown(test_ipv6_moves_with_an_advertisement, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_moves_from_a_to_b_and_back, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_states_are_as_documented, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_take_and_release_are_idempotent, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_another_process_finds_the_truth, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_operators_arp_ignore_stays, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_paper_mode_takes_the_interface_down,
+	                                    test_nodes_net_up, test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_ipv6_moves_with_an_advertisement,
+	                                    test_nodes_net_up, test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_address_that_failed_detection_is_made_usable,
-	                                    setup, teardown),
+	                                    test_nodes_net_up, test_nodes_net_down),
 	};
 
 	test_net_or_skip();

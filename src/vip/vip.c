@@ -113,6 +113,26 @@ static int vip_read_or_fail(const struct vip *vip, struct mnl_socket *nl, struct
 	return 0;
 }
 
+/* How each function begins: opens the sockets, the caller's to close also on failure, and reads the state.
+ * `fd`, for announcements, may be NULL: then there is no packet socket. */
+static int vip_open(const struct vip *vip, int *fd, struct mnl_socket **nl, struct vip_state *out,
+                    char *error, size_t error_size)
+{
+	int r;
+
+	if (fd) {
+		*fd = announce_open();
+		if (*fd < 0)
+			return vip_fail(error, error_size, *fd, "cannot open a packet socket: %s",
+			                vip_why(*fd));
+	}
+	r = netlink_open(nl);
+	if (r < 0)
+		return vip_fail(error, error_size, r, "cannot open a netlink socket: %s",
+		                vip_why(r));
+	return vip_read_or_fail(vip, *nl, out, error, error_size);
+}
+
 static int vip_set_address(const struct vip_state *now, const struct vip_state *want, size_t i,
                            struct mnl_socket *nl)
 {
@@ -250,11 +270,7 @@ int vip_new(struct vip **out, const struct vip_config *config, char *error, size
 		if (r < 0)
 			return r;
 	}
-	r = netlink_open(&nl);
-	if (r < 0)
-		return vip_fail(error, error_size, r, "cannot open a netlink socket: %s",
-		                vip_why(r));
-	r = vip_read_or_fail(vip, nl, &state, error, error_size);
+	r = vip_open(vip, NULL, &nl, &state, error, error_size);
 	if (r < 0)
 		return r;
 	if (!state.iface.is_ethernet || state.iface.flags & IFF_LOOPBACK)
@@ -281,15 +297,7 @@ int vip_take(struct vip *vip, char *error, size_t error_size)
 	struct vip_state found, want;
 	int r;
 
-	fd = announce_open();
-	if (fd < 0)
-		return vip_fail(error, error_size, fd, "cannot open a packet socket: %s",
-		                vip_why(fd));
-	r = netlink_open(&nl);
-	if (r < 0)
-		return vip_fail(error, error_size, r, "cannot open a netlink socket: %s",
-		                vip_why(r));
-	r = vip_read_or_fail(vip, nl, &found, error, error_size);
+	r = vip_open(vip, &fd, &nl, &found, error, error_size);
 	if (r < 0)
 		return r;
 	r = vip_check_all(error, error_size);
@@ -315,11 +323,7 @@ int vip_release(struct vip *vip, char *error, size_t error_size)
 	struct vip_state found, want;
 	int r;
 
-	r = netlink_open(&nl);
-	if (r < 0)
-		return vip_fail(error, error_size, r, "cannot open a netlink socket: %s",
-		                vip_why(r));
-	r = vip_read_or_fail(vip, nl, &found, error, error_size);
+	r = vip_open(vip, NULL, &nl, &found, error, error_size);
 	if (r < 0)
 		return r;
 	want = found;
@@ -342,15 +346,7 @@ int vip_announce(struct vip *vip, char *error, size_t error_size)
 	struct vip_state state;
 	int r;
 
-	fd = announce_open();
-	if (fd < 0)
-		return vip_fail(error, error_size, fd, "cannot open a packet socket: %s",
-		                vip_why(fd));
-	r = netlink_open(&nl);
-	if (r < 0)
-		return vip_fail(error, error_size, r, "cannot open a netlink socket: %s",
-		                vip_why(r));
-	r = vip_read_or_fail(vip, nl, &state, error, error_size);
+	r = vip_open(vip, &fd, &nl, &state, error, error_size);
 	if (r < 0)
 		return r;
 	return vip_announce_iface(vip, fd, &state.iface, error, error_size);

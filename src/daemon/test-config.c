@@ -1,3 +1,4 @@
+/* The configuration file: its options, and what is said of mistakes in it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -5,100 +6,38 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sys/stat.h>
 
-#include "daemon/config.h"
+#include "daemon/test-config.h"
 
-/* A directory with a key file, and whatever configuration a test writes there. */
-struct place {
-	char directory[32];
-	char file[64];
-	char key[64];
-};
-
-static const char key_line[] = "tlsbaton-group-key-1:"
-                               "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F\n";
-
-static void put(const char *path, const char *text, mode_t mode)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-	assert_int_equal(fchmod(fd, mode), 0);
-	close(fd);
-}
-
-static int set_up(void **state)
-{
-	static struct place place;
-
-	strcpy(place.directory, "/tmp/tb-config-XXXXXX");
-	assert_non_null(mkdtemp(place.directory));
-	snprintf(place.file, sizeof(place.file), "%s/t.conf", place.directory);
-	snprintf(place.key, sizeof(place.key), "%s/key", place.directory);
-	put(place.key, key_line, 0600);
-	*state = &place;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct place *place = *state;
-
-	unlink(place->file);
-	unlink(place->key);
-	return rmdir(place->directory);
-}
-
-/* Writes `text`, with every @ replaced by the key file's path, and loads it. */
-static int load(struct place *place, const char *text, struct config **config, char error[512])
-{
-	char written[8192];
-	size_t n = 0;
-
-	for (; *text; text++) {
-		if (*text == '@')
-			n += (size_t)snprintf(written + n, sizeof(written) - n, "%s", place->key);
-		else
-			written[n++] = *text;
-		assert_true(n < sizeof(written));
-	}
-	written[n] = '\0';
-	put(place->file, written, 0644);
-	return config_load(config, place->file, error, 512);
-}
-
-#define BASE "node = a\nuser = root\nkey-file = \"@\"\n" /* three lines */
+#define BASE TEST_CONFIG_BASE
 
 static void test_everything(void **state)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	char error[512];
-	int r = load(*state,
-	             "# a comment, which libconfuse alone would count twice\n"
-	             "node = \"a\" // another\n"
-	             "group = web /* and\n one more */\n"
-	             "user = root\n"
-	             "run-directory = /var/lib/x//y\n"
-	             "table-size = 2G\n"
-	             "worker-users = {root,\n # in a list\n daemon}\n"
-	             "worker-groups = {\"daemon\"}\n"
-	             "workers-max = 7\nring-size = 512K\ngate-deadline = 50\nheartbeat = 1000\n"
-	             "listen = \"[2001:db8::1]:1\"\n"
-	             "peer b { address = 10.78.0.2:7410 }\n"
-	             "peer c {\n address = \"[2001:db8::3]:7410\"\n}\n"
-	             "key-file = @\n"
-	             "service eth1 {\n addresses = {\"10.77.0.10/24\", 2001:db8::10/64}\n"
-	             " start-as = active\n interface-down = yes\n announce = 0\n}\n"
-	             "http = \"[::1]:80\"\nlog = syslog\nlog-level = debug",
-	             &c, error);
+	int r = test_config_load(
+	    *state,
+	    "# a comment, which libconfuse alone would count twice\n"
+	    "node = \"a\" // another\n"
+	    "group = web /* and\n one more */\n"
+	    "user = root\n"
+	    "run-directory = /var/lib/x//y\n"
+	    "table-size = 2G\n"
+	    "worker-users = {root,\n # in a list\n daemon}\n"
+	    "worker-groups = {\"daemon\"}\n"
+	    "workers-max = 7\nring-size = 512K\ngate-deadline = 50\nheartbeat = 1000\n"
+	    "listen = \"[2001:db8::1]:1\"\n"
+	    "peer b { address = 10.78.0.2:7410 }\n"
+	    "peer c {\n address = \"[2001:db8::3]:7410\"\n}\n"
+	    "key-file = @\n"
+	    "service eth1 {\n addresses = {\"10.77.0.10/24\", 2001:db8::10/64}\n"
+	    " start-as = active\n interface-down = yes\n announce = 0\n}\n"
+	    "http = \"[::1]:80\"\nlog = syslog\nlog-level = debug",
+	    &c, error);
 
 	assert_string_equal(error, "");
 	assert_int_equal(r, 0);
-	assert_string_equal(c->path, ((struct place *)*state)->file);
+	assert_string_equal(c->path, ((struct test_config *)*state)->file);
 	assert_string_equal(c->node, "a");
 	assert_string_equal(c->group, "web");
 	assert_string_equal(c->user, "root");
@@ -135,7 +74,7 @@ static void test_defaults(void **state)
 	_cleanup_(config_freep) struct config *c = NULL;
 	char error[512];
 
-	assert_int_equal(load(*state, BASE "worker-users = {}\n", &c, error), 0);
+	assert_int_equal(test_config_load(*state, BASE "worker-users = {}\n", &c, error), 0);
 	assert_string_equal(c->group, "default");
 	assert_string_equal(c->run_directory, "/run/tlsbaton");
 	assert_int_equal(c->table_bytes, 256 << 20);
@@ -286,13 +225,13 @@ static const struct mistake {
 
 static void test_mistakes(void **state)
 {
-	struct place *place = *state;
+	struct test_config *place = *state;
 	char error[512], where[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(mistakes); i++) {
 		const struct mistake *m = &mistakes[i];
 		struct config *c = NULL;
-		int r = load(place, m->text, &c, error);
+		int r = test_config_load(place, m->text, &c, error);
 
 		if (m->line)
 			snprintf(where, sizeof(where), "%s:%d: ", place->file, m->line);
@@ -314,7 +253,7 @@ static void test_too_many_peers(void **state)
 	for (int i = 0; i < REPL_PEERS_MAX + 1; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n,
 		                      "peer p%d { address = 10.0.0.%d:1 }\n", i, i + 1);
-	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL);
 	assert_non_null(strstr(error, ":19: address: there are more than 15 peers"));
 }
 
@@ -327,157 +266,34 @@ static void test_too_many_of_the_rest(void **state)
 	n = (size_t)snprintf(text, sizeof(text), BASE "service eth0 { addresses = {");
 	for (int i = 0; i < VIP_ADDRESSES_MAX + 1; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "10.0.0.%d/24,\n", i + 1);
-	assert_int_equal(load(*state, text, &c, error), -EINVAL); /* not closed */
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL); /* not closed */
 	snprintf(text + n, sizeof(text) - n, "}}");
-	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL);
 	assert_non_null(strstr(error, ":20: addresses: there are more than 16"));
 
 	n = (size_t)snprintf(text, sizeof(text), BASE "worker-users = {root");
 	for (int i = 0; i < 64; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, ",\nroot");
 	snprintf(text + n, sizeof(text) - n, "}");
-	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL);
 	assert_non_null(strstr(error, ":68: worker-users: there are too many"));
 
 	n = (size_t)snprintf(text, sizeof(text), "%s", "");
 	for (int i = 0; i < 40; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "peer p%d {}\n", i);
-	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL);
 	assert_non_null(strstr(error, ":33: too many sections"));
 	n = (size_t)snprintf(text, sizeof(text), "a = ");
 	memset(text + n, '{', 20);
 	text[n + 20] = '\0';
-	assert_int_equal(load(*state, text, &c, error), -EINVAL);
+	assert_int_equal(test_config_load(*state, text, &c, error), -EINVAL);
 	assert_non_null(strstr(error, ":1: too many open braces"));
-}
-
-static void test_not_a_file(void **state)
-{
-	struct place *place = *state;
-	char error[512];
-	struct config *c = NULL;
-	char *big;
-
-	assert_int_equal(config_load(&c, "/no/such.conf", error, sizeof(error)), -ENOENT);
-	assert_non_null(strstr(error, "/no/such.conf: cannot be read: No such file"));
-	assert_int_equal(config_load(&c, "/tmp", error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "not a regular file"));
-	assert_int_equal(mkfifo(place->file, 0600), 0);
-	assert_int_equal(config_load(&c, place->file, error, sizeof(error)), -EINVAL);
-	unlink(place->file);
-	big = malloc(70001);
-	assert_non_null(big);
-	memset(big, '#', 70000);
-	big[70000] = '\0';
-	put(place->file, big, 0600);
-	free(big);
-	assert_int_equal(config_load(&c, place->file, error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "longer than 65536 bytes"));
-	assert_null(c);
-	/* An error that does not fit is cut, not overrun. */
-	memset(error, 'x', sizeof(error));
-	assert_int_equal(config_load(&c, "/no/such.conf", error, 5), -ENOENT);
-	assert_string_equal(error, "/no/");
-	assert_int_equal(error[5], 'x');
-}
-
-static void test_key_files(void **state)
-{
-	struct place *place = *state;
-	uint8_t key[REPL_KEY_BYTES];
-	char error[512], bad[sizeof(key_line) + 2], directory[96], inside[128];
-	static const mode_t refused[] = {0644, 0604, 0660, 0602, 0700, 0610};
-	static const mode_t taken[] = {0600, 0400, 0640, 0440};
-	const gid_t own = getegid();
-
-	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
-		chmod(place->key, refused[i]);
-		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
-		                 -EINVAL);
-		assert_non_null(strstr(error, " && chmod 0640 "));
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(taken); i++) {
-		chmod(place->key, taken[i]);
-		memset(key, 0xee, sizeof(key));
-		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
-		for (unsigned k = 0; k < REPL_KEY_BYTES; k++)
-			assert_int_equal(key[k], k);
-	}
-
-	/* Its group counts where that may read it. */
-	chmod(place->key, 0640);
-	assert_int_equal(config_read_key(place->key, 0, own + 1, key, error, sizeof(error)),
-	                 getegid() == 0 ? 0 : -EINVAL);
-	if (geteuid() == 0) {
-		assert_int_equal(chown(place->key, 0, 12345), 0);
-		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
-		                 -EINVAL);
-		assert_non_null(strstr(error, "may be read by group 12345"));
-		assert_non_null(strstr(error, "; chown root:root /tmp/tb-config-"));
-		assert_int_equal(config_read_key(place->key, 0, 12345, key, error, sizeof(error)),
-		                 0);
-		chmod(place->key, 0600);
-		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
-		assert_int_equal(chown(place->key, 0, 0), 0);
-	}
-
-	snprintf(directory, sizeof(directory), "%s/open", place->directory);
-	snprintf(inside, sizeof(inside), "%s/key", directory);
-	assert_int_equal(mkdir(directory, 0700), 0);
-	put(inside, key_line, 0600);
-	assert_int_equal(chmod(directory, 0777), 0);
-	unlink(place->key);
-	assert_int_equal(symlink(inside, place->key), 0);
-	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "chmod o-w"));
-	assert_int_equal(chmod(directory, 0755), 0);
-	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
-	if (geteuid() == 0) {
-		assert_int_equal(chown(inside, 12345, 0), 0);
-		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
-		                 -EINVAL);
-		assert_non_null(strstr(error, "chown root"));
-		assert_int_equal(config_read_key(place->key, 12345, own, key, error, sizeof(error)),
-		                 0);
-	}
-	unlink(inside);
-	rmdir(directory);
-	unlink(place->key);
-
-	put(place->key, "", 0600);
-	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "does not hold one group key"));
-	snprintf(bad, sizeof(bad), "%s\n", key_line);
-	put(place->key, bad, 0600);
-	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
-}
-
-static void test_key_lines(void **state)
-{
-	const size_t n = sizeof(key_line) - 1;
-	uint8_t key[REPL_KEY_BYTES];
-	char bad[sizeof(key_line)];
-
-	(void)state;
-	assert_int_equal(config_parse_key(key_line, n, key), 0);
-	assert_int_equal(config_parse_key(key_line, n - 1, key),
-	                 0); /* an editor that leaves out the newline */
-	memset(key, 0xee, sizeof(key));
-	for (size_t i = 0; i < n - 1; i++) {
-		assert_int_equal(config_parse_key(key_line, i, key), -EINVAL);
-		memcpy(bad, key_line, sizeof(bad));
-		bad[i] = 'g'; /* no hexadecimal digit; one place of the prefix has it by right */
-		if (key_line[i] != 'g')
-			assert_int_equal(config_parse_key(bad, n, key), -EINVAL);
-	}
-	for (size_t i = 0; i < sizeof(key); i++)
-		assert_int_equal(key[i], 0xee);
 }
 
 /* What is shipped as an example is correct, and the defaults that it shows are the defaults. */
 static void test_example(void **state)
 {
-	struct place *place = *state;
+	struct test_config *place = *state;
 	_cleanup_(config_freep) struct config *plain = NULL, *c = NULL;
 	_cleanup_(freep) char *example = NULL, *shown = NULL;
 	FILE *file = fopen(EXAMPLE, "re");
@@ -507,9 +323,9 @@ static void test_example(void **state)
 			to += sprintf(to, "%.*s", (int)(end - from), from);
 		from = end;
 	}
-	if (load(place, shown, &c, error) < 0)
+	if (test_config_load(place, shown, &c, error) < 0)
 		fail_msg("%s in:\n%s", error, shown);
-	assert_int_equal(load(place, BASE, &plain, error), 0);
+	assert_int_equal(test_config_load(place, BASE, &plain, error), 0);
 	assert_int_equal(c->table_bytes, plain->table_bytes);
 	assert_int_equal(c->ring_bytes, plain->ring_bytes);
 	assert_int_equal(c->workers_max, plain->workers_max);
@@ -535,15 +351,16 @@ static void note_warning(void *arg, const char *text)
 
 static void test_warnings(void **state)
 {
-	struct place *place = *state;
+	struct test_config *place = *state;
 	_cleanup_(config_freep) struct config *odd = NULL, *fine = NULL;
 	char error[512], all[2048] = "";
 
 	assert_int_equal(
-	    load(place,
-	         BASE "worker-users = {}\nlisten = 198.51.100.1:7410\ntable-size = 1024G\n"
-	              "gate-deadline = 1000\nservice tb-none { addresses = {10.0.0.1/24} }\n",
-	         &odd, error),
+	    test_config_load(
+	        place,
+	        BASE "worker-users = {}\nlisten = 198.51.100.1:7410\ntable-size = 1024G\n"
+	             "gate-deadline = 1000\nservice tb-none { addresses = {10.0.0.1/24} }\n",
+	        &odd, error),
 	    0);
 	assert_int_equal(config_warnings(odd, note_warning, all), 6);
 	assert_int_equal(strncmp(all, place->file, strlen(place->file)), 0);
@@ -556,47 +373,27 @@ static void test_warnings(void **state)
 
 	all[0] = '\0';
 	assert_int_equal(
-	    load(place,
-	         BASE "worker-users = {root}\nlisten = 127.0.0.1:7410\ntable-size = 1M\n"
-	              "peer b { address = 10.0.0.2:1 }\nservice lo { addresses = {10.0.0.1/24} }\n",
-	         &fine, error),
+	    test_config_load(
+	        place,
+	        BASE "worker-users = {root}\nlisten = 127.0.0.1:7410\ntable-size = 1M\n"
+	             "peer b { address = 10.0.0.2:1 }\nservice lo { addresses = {10.0.0.1/24} }\n",
+	        &fine, error),
 	    0);
 	assert_int_equal(config_warnings(fine, note_warning, all), 0);
 	assert_string_equal(all, "");
 }
 
-/* A command finds the daemon also where the key is not its to read, or not there. */
-static void test_run_directory(void **state)
-{
-	struct place *place = *state;
-	char error[512], *directory = NULL;
-
-	put(place->file, "run-directory = /run/x\nkey-file = /none\n", 0644);
-	assert_int_equal(config_run_directory(&directory, place->file, error, sizeof(error)), 0);
-	assert_string_equal(directory, "/run/x");
-	free(directory);
-	directory = NULL;
-	put(place->file, "\nrun-directory = x\n", 0644);
-	assert_int_equal(config_run_directory(&directory, place->file, error, sizeof(error)),
-	                 -EINVAL);
-	assert_non_null(strstr(error, ":2: run-directory: 'x' is not a full path"));
-	assert_null(directory);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_everything, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_defaults, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_mistakes, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_too_many_peers, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_too_many_of_the_rest, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_not_a_file, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_example, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_warnings, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_run_directory, set_up, tear_down),
-	    cmocka_unit_test_setup_teardown(test_key_files, set_up, tear_down),
-	    cmocka_unit_test(test_key_lines),
+	    cmocka_unit_test_setup_teardown(test_everything, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_defaults, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_mistakes, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_too_many_peers, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_too_many_of_the_rest, test_config_up,
+	                                    test_config_down),
+	    cmocka_unit_test_setup_teardown(test_example, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_warnings, test_config_up, test_config_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,7 +140,7 @@ static int start_visit(struct run *run, const struct schedule_start *start)
 	warn_once(run, run->now_us - start->at_us);
 	if (r == 0)
 		r = user ? visit_new(&visit, &run->env, user) : -ENOMEM;
-	if (r < 0)
+	if (r != 0)
 		return r;
 	users_visit_begin(run->users, start->user);
 	visit->i_user = start->user;

@@ -25,12 +25,13 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
 /* Defines xyz_freep() for use with _cleanup_, from xyz_free(type), which must accept NULL; `type` is a pointer. */
-/* NOLINTNEXTLINE(bugprone-macro-parentheses): a type cannot stand in parentheses there */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot stand in parentheses there */
 #define DEFINE_CLEANUP(type, func)                                                                 \
 	static inline void func##p(type *p)                                                        \
 	{                                                                                          \
 		func(*p);                                                                          \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void freep(void *p)
 {

@@ -4,16 +4,21 @@
  *
  * What it lets us do is make each connection's bufferevent. We keep a reference to it. evhttp drops its own when
  * the connection ends, and bufferevent_free() takes the callbacks off first: a bufferevent without an event
- * callback is one that only we still hold. evhttp itself closes the descriptor, because the bufferevent is made
- * without BEV_OPT_CLOSE_ON_FREE; so what we hold on to, until somebody looks, is a little memory.
+ * callback is one that only we still hold. A timer looks for those while there are any connections, and lets go
+ * of them, which closes the descriptor. With all places taken the listener stops, and further connections wait in
+ * the kernel's backlog.
  *
- * With all places taken the listener stops, further connections wait in the kernel's backlog, and a timer looks
- * for places that have become free.
+ * It must be the bufferevent that closes (BEV_OPT_CLOSE_ON_FREE), not evhttp: while we hold on to it libevent
+ * watches its descriptor. Closed under it, the next descriptor of that number would be taken for one that is
+ * watched already, and a peer's or worker's connection would be deaf.
  */
 #include "daemon/http_limit.h"
 
 #include <errno.h>
 #include <stdbool.h>
+
+/* What an ended connection may still send us until it is closed stays in its socket beyond this. */
+#define HTTP_INPUT_MAX 32768
 
 static const struct timeval again_after = {.tv_usec = 250000};
 
@@ -40,37 +45,35 @@ static size_t limit_sweep(struct http_limit *limit)
 	return n_free;
 }
 
-static void limit_stop(struct http_limit *limit)
-{
-	if (event_add(limit->again, &again_after) == 0)
-		evconnlistener_disable(limit->listener);
-}
-
 /* evhttp has accepted a connection and wants a bufferevent for it. */
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
 	struct http_limit *limit = arg;
-	struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+	struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	size_t n_free = limit_sweep(limit), place = 0;
 
 	/* There is a place: the listener stops when the last one is taken. */
 	while (place < HTTP_CONNECTIONS_MAX && limit->open[place])
 		place++;
-	if (!bev || place == HTTP_CONNECTIONS_MAX)
+	if (!bev || place == HTTP_CONNECTIONS_MAX || event_add(limit->again, &again_after) < 0)
 		return bev;
+	bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);
 	bufferevent_incref(bev);
 	limit->open[place] = bev;
 	if (n_free == 1)
-		limit_stop(limit);
+		evconnlistener_disable(limit->listener);
 	return bev;
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_limit *limit = arg;
+	size_t n_free = limit_sweep(limit);
 
 	(void)fd, (void)what;
-	if (limit_sweep(limit) == 0 || evconnlistener_enable(limit->listener) < 0)
+	if (n_free > 0 && evconnlistener_enable(limit->listener) < 0)
+		n_free = 0;
+	if (n_free < HTTP_CONNECTIONS_MAX)
 		(void)event_add(limit->again, &again_after);
 }
 

@@ -46,6 +46,7 @@ struct config {
 	bool start_active;   /* start-as = active | standby (default): when no role is recorded */
 	unsigned announce_s; /* 10 */
 	char *http;          /* "127.0.0.1:7411"; loopback only; "" none */
+	int http_line, listen_line; /* where they are set, or could be: the file's last line */
 	enum log_target log_target;
 	enum log_level log_level;
 };

@@ -22,6 +22,13 @@ static int parse_line(const struct config_parse *p, const char *name)
 	return 0;
 }
 
+static int where_to_set(const struct config_parse *p, const char *name)
+{
+	int line = parse_line(p, name);
+
+	return line ? line : p->text.n_lines;
+}
+
 static int check_node(struct config_parse *p)
 {
 	struct config *c = p->config;
@@ -165,6 +172,8 @@ int config_check(struct config_parse *p)
 {
 	int r;
 
+	p->config->http_line = where_to_set(p, "http");
+	p->config->listen_line = where_to_set(p, "listen");
 	r = check_node(p);
 	if (r == 0)
 		r = check_users(p);

@@ -145,11 +145,19 @@ static int start_repl(struct node *node, const struct config *config, char *erro
                       size_t error_size)
 {
 	struct repl_config rc = repl_config(config);
+	char why[256];
 	int r =
-	    repl_new(&node->repl, node->base, &rc, node->table, &repl_ops, node, error, error_size);
+	    repl_new(&node->repl, node->base, &rc, node->table, &repl_ops, node, why, sizeof(why));
 
-	if (r < 0)
+	if (r < 0) {
+		/* -EINVAL: about keys, in words that name the file. */
+		if (r == -EINVAL)
+			snprintf(error, error_size, "%s", why);
+		else
+			snprintf(error, error_size, "%s:%d: %s", config->path, config->listen_line,
+			         why);
 		return r;
+	}
 	repl_set_role(node->repl, node->role.active, node->role.term);
 	publish_acks(node);
 	return 0;
@@ -260,7 +268,7 @@ static int open_table(struct node *node, char *error, size_t error_size)
 
 static int start_operator(struct node *node, char *error, size_t error_size)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], why[256];
 	int r;
 
 	snprintf(path, sizeof(path), "%s/control.sock", node->config->run_directory);
@@ -269,8 +277,12 @@ static int start_operator(struct node *node, char *error, size_t error_size)
 		return r;
 	if (!node->config->http[0])
 		return 0;
-	return http_new(&node->http, node->base, node->config->http, on_status, node, error,
-	                error_size);
+	r = http_new(&node->http, node->base, node->config->http, on_status, node, why,
+	             sizeof(why));
+	if (r < 0)
+		snprintf(error, error_size, "%s:%d: %s", node->config->path,
+		         node->config->http_line, why);
+	return r;
 }
 
 static int start_timers(struct node *node)
@@ -335,21 +347,12 @@ static bool same(const char *a, const char *b)
 	return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
 
-static bool same_repl(const struct config *a, const struct config *b)
+static bool same_peers(const struct config *a, const struct config *b)
 {
-	/* A certificate is renewed under the same name. */
-	if (b->certificate_file)
-		return false;
-	if (!same(a->node, b->node) || !same(a->group, b->group) || !same(a->listen, b->listen) ||
-	    !same(a->key_file, b->key_file) || !same(a->certificate_file, b->certificate_file) ||
-	    !same(a->private_key_file, b->private_key_file) || !same(a->ca_file, b->ca_file) ||
-	    memcmp(a->group_key, b->group_key, sizeof(a->group_key)) != 0 ||
-	    a->n_peers != b->n_peers || a->gate_deadline_ms != b->gate_deadline_ms ||
-	    a->heartbeat_ms != b->heartbeat_ms)
+	if (a->n_peers != b->n_peers)
 		return false;
 	for (size_t i = 0; i < a->n_peers; i++)
-		if (!same(a->peers[i].name, b->peers[i].name) ||
-		    !same(a->peers[i].address, b->peers[i].address))
+		if (!same(a->peers[i].name, b->peers[i].name))
 			return false;
 	return true;
 }
@@ -370,48 +373,76 @@ static bool same_service(const struct config *a, const struct config *b)
 	return true;
 }
 
-/* What is in force stays in the configuration that shows it. */
-static void keep_what_needs_a_restart(struct config *old, struct config *next)
+static void say_what_needs_a_restart(const struct config *running, const struct config *next)
 {
-	char *run_directory = next->run_directory;
+	if (!same(running->node, next->node))
+		log_warning("reload: node needs a restart");
+	if (!same(running->group, next->group))
+		log_warning("reload: group needs a restart");
+	if (!same(running->run_directory, next->run_directory))
+		log_warning("reload: run-directory needs a restart");
+	if (running->table_bytes != next->table_bytes)
+		log_warning("reload: table-size needs a restart (the peers refill the new table)");
+	if (running->uid != next->uid || running->gid != next->gid)
+		log_warning("reload: user needs a restart");
+	if (!same_service(running, next))
+		log_warning("reload: service needs a restart");
+}
+
+static void swap(char **a, char **b)
+{
+	char *other = *a;
+
+	*a = *b;
+	*b = other;
+}
+
+/* What is in force stays in the configuration: the status shows it, and the next reload is compared with it. */
+static void keep_what_needs_a_restart(struct config *running, struct config *next)
+{
 	struct vip_config service = next->service;
 	bool has_service = next->has_service;
 
-	next->run_directory = old->run_directory;
-	next->service = old->service;
-	next->has_service = old->has_service;
-	old->run_directory = run_directory;
-	old->service = service;
-	old->has_service = has_service;
+	swap(&running->node, &next->node);
+	swap(&running->group, &next->group);
+	swap(&running->run_directory, &next->run_directory);
+	swap(&running->user, &next->user);
+	next->uid = running->uid;
+	next->gid = running->gid;
+	next->table_bytes = running->table_bytes;
+	next->announce_s = running->announce_s;
+	next->service = running->service;
+	next->has_service = running->has_service;
+	running->service = service;
+	running->has_service = has_service;
 }
 
-static void say_what_needs_a_restart(const struct config *old, const struct config *next)
+/* Status is worth less than service: an address that cannot be had keeps the listener that there is. */
+static void reload_http(struct node *node, struct config *next)
 {
-	if (!same(old->run_directory, next->run_directory))
-		log_warning("reload: run-directory needs a restart");
-	if (old->table_bytes != next->table_bytes)
-		log_warning("reload: table-size needs a restart (the peers refill the new table)");
-	if (!same(old->user, next->user))
-		log_warning("reload: user needs a restart");
-	if (!same(old->http, next->http))
-		log_warning("reload: http needs a restart");
-	if (!same_service(old, next))
-		log_warning("reload: service needs a restart");
+	struct http *http = NULL;
+	char error[256];
+
+	if (same(node->config->http, next->http))
+		return;
+	if (next->http[0] &&
+	    http_new(&http, node->base, next->http, on_status, node, error, sizeof(error)) < 0) {
+		log_error("reload: %s:%d: %s; %s%s", next->path, next->http_line, error,
+		          node->http ? "still serving " : "there is no HTTP", node->config->http);
+		swap(&node->config->http, &next->http);
+		return;
+	}
+	http_free(node->http);
+	node->http = http;
 }
 
 void node_reload(struct node *node, struct config *config)
 {
-	char error[256], path[PATH_MAX];
+	struct repl_config rc = repl_config(config);
 	struct workers_config wc;
-	struct repl_config rc;
+	char error[256], path[PATH_MAX];
 
-	rc = repl_config(config);
-	if (repl_check(&rc, error, sizeof(error)) < 0) {
-		log_error("reload: %s; the old configuration stays in force", error);
-		config_free(config);
-		return;
-	}
-	if (!same_repl(node->config, config) && node->switchover &&
+	if (!same_peers(node->config, config) && node->switchover &&
 	    switchover_busy(node->switchover)) {
 		log_error("reload: the service address is being moved, and peers would change; "
 		          "reload again "
@@ -419,24 +450,15 @@ void node_reload(struct node *node, struct config *config)
 		config_free(config);
 		return;
 	}
-	say_what_needs_a_restart(node->config, config);
-	if (!same_repl(node->config, config)) {
-		struct repl *old = node->repl;
-
-		/* The listening address may be the same, so the old one has to go first. */
-		node->repl = NULL;
-		repl_free(old);
-		if (start_repl(node, config, error, sizeof(error)) < 0) {
-			log_error("reload: %s; the old configuration stays in force", error);
-			config_free(config);
-			if (start_repl(node, node->config, error, sizeof(error)) < 0) {
-				log_error("reload: cannot return to the old configuration: %s",
-				          error);
-				event_base_loopbreak(node->base);
-			}
-			return;
-		}
+	rc.node = node->config->node;
+	rc.group = node->config->group;
+	if (repl_configure(node->repl, &rc, error, sizeof(error)) < 0) {
+		log_error("reload: %s; the old configuration stays in force", error);
+		config_free(config);
+		return;
 	}
+	say_what_needs_a_restart(node->config, config);
+	reload_http(node, config);
 	keep_what_needs_a_restart(node->config, config);
 	config_free(node->config);
 	node->config = config;
@@ -455,8 +477,6 @@ void node_stop(struct node *node, unsigned flush_ms)
 	node->control = NULL;
 	workers_free(node->workers);
 	node->workers = NULL;
-	if (!node->repl)
-		return; /* a reload failed, and so did the way back */
 	repl_push(node->repl);
 	repl_flush(node->repl, flush_ms);
 }

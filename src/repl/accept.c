@@ -58,7 +58,7 @@ static void accept_turn(void *arg)
 	/* The head has moved: our pushes pass over what is not theirs to send, and stay ahead of
 	 * the tail. */
 	for (size_t i = 0; i < repl->n_peers; i++)
-		push_pump(&repl->peers[i].push);
+		push_pump(&repl->peers[i]->push);
 }
 
 static void receiver_free(struct receiver *receiver)
@@ -185,26 +185,29 @@ static void accept_failed(struct evconnlistener *listener, void *arg)
 int accept_open(struct repl *repl, const char *address, char *error, size_t error_size)
 {
 	struct sockaddr_storage sockaddr;
+	struct evconnlistener *listener;
 	int n = sizeof(sockaddr);
 
-	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)&sockaddr, &n) < 0) {
+	if (strlen(address) >= sizeof(repl->listen) ||
+	    evutil_parse_sockaddr_port(address, (struct sockaddr *)&sockaddr, &n) < 0) {
 		snprintf(error, error_size,
 		         "listen: \"%s\" is no address and port, like \"[::]:7410\" or "
 		         "\"192.0.2.7:7410\"",
 		         address);
 		return -EINVAL;
 	}
-	repl->listener = evconnlistener_new_bind(repl->base, accept_connection, repl,
-	                                         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-	                                             LEV_OPT_REUSEABLE,
-	                                         64, (struct sockaddr *)&sockaddr, n);
-	if (!repl->listener) {
+	listener = evconnlistener_new_bind(repl->base, accept_connection, repl,
+	                                   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
+	                                       LEV_OPT_REUSEABLE,
+	                                   64, (struct sockaddr *)&sockaddr, n);
+	if (!listener) {
 		int r = errno ? -errno : -EINVAL;
 
 		snprintf(error, error_size, "cannot listen on %s: %s", address, strerror(-r));
 		return r;
 	}
-	evconnlistener_set_error_cb(repl->listener, accept_failed);
+	evconnlistener_set_error_cb(listener, accept_failed);
+	repl->listener = listener;
 	return 0;
 }
 

@@ -49,6 +49,7 @@ static int dial_open(void *arg)
 	if (link_grow(&push->link, LINK_SMALL_BYTES, WIRE_FRAME_MAX) < 0)
 		return -ENOMEM;
 	push->phase = PUSH_GREETING;
+	push->told_heartbeat_us = repl->heartbeat_us;
 	repl_fill_hello(repl, &hello);
 	room = link_room(&push->link, &n);
 	writer = wire_writer(room, n);
@@ -98,7 +99,7 @@ static void dial_turn(void *arg)
 
 	if (push->phase == PUSH_STREAMING)
 		repl_schedule(push->peer->repl,
-		              push->link.heard_us + push->peer->repl->heartbeat_us);
+		              push->link.heard_us + push_heartbeat_us(push));
 	push_pump(push);
 }
 
@@ -210,6 +211,19 @@ int64_t push_tick(struct push *push, int64_t now_us)
 	else
 		link_fail(&push->link, "no answer within 5 s");
 	return push->due_us > now_us ? push->due_us : INT64_MAX;
+}
+
+void push_redial(struct push *push, const char *why)
+{
+	if (push->phase != PUSH_WAITING) {
+		push_say(push, LOG_LEVEL_NOTICE, "peer %s is dialled anew: %s", push->peer->name,
+		         why);
+		link_deinit(&push->link);
+		push_stop(push, REPL_ABSENT);
+	}
+	push->backoff_ms = 0;
+	push->due_us = repl_now_us(push->peer->repl);
+	repl_schedule(push->peer->repl, push->due_us);
 }
 
 void push_close(struct push *push)

@@ -41,6 +41,7 @@ struct push {
 	struct link link;
 	int64_t due_us;
 	unsigned backoff_ms;
+	int64_t told_heartbeat_us; /* what our hello said: the peer measures our silence by it */
 
 	/* The stream. */
 	uint64_t position;    /* of our log: the next record to look at */
@@ -119,10 +120,12 @@ struct repl {
 	const struct repl_clock *clock;
 	struct tls *tls;
 	char node[REPL_NAME_MAX + 1], group[REPL_NAME_MAX + 1];
-	struct peer *peers;
+	struct peer
+	    *peers[REPL_PEERS_MAX]; /* owned; what else points to one stays while it is here */
 	size_t n_peers;
 	int64_t gate_deadline_us, heartbeat_us;
 	struct evconnlistener *listener;
+	char listen[64];                  /* its address */
 	TAILQ_HEAD(, receiver) receivers; /* oldest first */
 	size_t n_pending;                 /* of those, without a hello */
 	struct event *tick;
@@ -149,6 +152,16 @@ int repl_init(struct repl *repl, const struct repl_config *config, struct table 
               const struct repl_ops *ops, void *arg, const struct repl_clock *clock, char *error,
               size_t error_size) MUST_CHECK;
 void repl_deinit(struct repl *repl);
+/* configure.c: the peers of `config`, without connections; then, in place of the list that was, which
+ * takes them over: one that was on it stays what it was. */
+int repl_make_peers(struct repl *repl, const struct repl_config *config,
+                    struct peer *next[REPL_PEERS_MAX], char *error, size_t error_size) MUST_CHECK;
+void repl_use_peers(struct repl *repl, struct peer *next[REPL_PEERS_MAX], size_t n);
+/* A peer that is on no list yet. `error` in words: -EINVAL, -ENOMEM. */
+int peer_new(struct peer **out, struct repl *repl, const struct repl_peer_config *config,
+             char *error, size_t error_size) MUST_CHECK;
+void peer_free(
+    struct peer *peer); /* ends its connections; not from their callbacks; NULL is fine */
 /* One line a source and minute; later ones of that source are counted in the next. */
 void repl_log(struct repl *repl, enum log_level level, const char *source, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
@@ -167,6 +180,7 @@ void push_init(struct push *push, struct peer *peer);
 int push_input(struct push *push, const uint8_t *bytes, size_t n, size_t *n_used) MUST_CHECK;
 void push_fill(struct push *push, struct wire_writer *writer);
 void push_settle(struct push *push);
+int64_t push_heartbeat_us(const struct push *push);
 int64_t push_stream_tick(struct push *push, int64_t now_us);
 void push_stop(struct push *push, enum repl_peer_state state);
 uint64_t push_lag_records(const struct push *push);
@@ -184,6 +198,8 @@ void push_dial(struct push *push);
 void push_pump(struct push *push);
 int64_t push_tick(struct push *push, int64_t now_us);
 void push_close(struct push *push);
+/* Ends the connection, if there is one, and dials at once. The user hears of it at push_report(). */
+void push_redial(struct push *push, const char *why);
 
 /* receive.c: one peer's log's way into our table */
 int receiver_input(struct receiver *receiver, const uint8_t *bytes, size_t n,
@@ -193,6 +209,7 @@ void receiver_detach(struct receiver *receiver);
 int64_t receiver_silence_us(const struct receiver *receiver);
 
 /* accept.c: its connections */
+/* Changes the listener on success only. */
 int accept_open(struct repl *repl, const char *address, char *error, size_t error_size) MUST_CHECK;
 void accept_close(struct repl *repl);
 int64_t receiver_tick(struct receiver *receiver, int64_t now_us);

@@ -24,6 +24,14 @@ void push_init(struct push *push, struct peer *peer)
 	push->peer = peer;
 	push->phase = PUSH_WAITING;
 	push->state = REPL_ABSENT;
+	push->told_heartbeat_us = peer->repl->heartbeat_us;
+}
+
+/* A heartbeat that was made longer meanwhile is so from the next connection on: on this one the
+ * peer would take it for silence. */
+int64_t push_heartbeat_us(const struct push *push)
+{
+	return MIN(push->peer->repl->heartbeat_us, push->told_heartbeat_us);
 }
 
 void push_set_state(struct push *push, enum repl_peer_state state)
@@ -80,18 +88,19 @@ int64_t push_stream_tick(struct push *push, int64_t now_us)
 {
 	struct repl *repl = push->peer->repl;
 	int64_t silent_us = now_us - push->link.heard_us, due_us;
+	int64_t heartbeat_us = push_heartbeat_us(push);
 
 	/* Both: after a pause of this whole process the peer still gets its three chances. */
-	if (silent_us >= 4 * repl->heartbeat_us && push->n_pings >= 3) {
+	if (silent_us >= 4 * heartbeat_us && push->n_pings >= 3) {
 		link_fail(&push->link, "no answer to three pings");
 		return INT64_MAX;
 	}
-	if (silent_us >= (push->n_pings + 1) * repl->heartbeat_us) {
+	if (silent_us >= (push->n_pings + 1) * heartbeat_us) {
 		push->n_pings++;
 		push->token++;
 		push->ping_due = true;
 	}
-	due_us = push->link.heard_us + (push->n_pings + 1) * repl->heartbeat_us;
+	due_us = push->link.heard_us + (push->n_pings + 1) * heartbeat_us;
 	if (push->state == REPL_IN_SYNC && push->n_ages > 0) {
 		if (push_age_us(push, now_us) >= repl->gate_deadline_us) {
 			push->n_gate_lagging++;

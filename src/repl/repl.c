@@ -58,7 +58,7 @@ void repl_tick(struct repl *repl, int64_t now_us)
 	if (repl->listener)
 		evconnlistener_enable(repl->listener);
 	for (size_t i = 0; i < repl->n_peers; i++)
-		due_us = MIN(due_us, push_tick(&repl->peers[i].push, now_us));
+		due_us = MIN(due_us, push_tick(&repl->peers[i]->push, now_us));
 	TAILQ_FOREACH (receiver, &repl->receivers, entry)
 		due_us = MIN(due_us, receiver_tick(receiver, now_us));
 	if (due_us != INT64_MAX)
@@ -129,16 +129,20 @@ void repl_take_hello(struct peer *peer, const struct wire_hello *hello)
 struct peer *repl_find_peer(struct repl *repl, const char *name)
 {
 	for (size_t i = 0; i < repl->n_peers; i++)
-		if (strcmp(repl->peers[i].name, name) == 0)
-			return &repl->peers[i];
+		if (strcmp(repl->peers[i]->name, name) == 0)
+			return repl->peers[i];
 	return NULL;
 }
 
-static int repl_init_peer(struct repl *repl, struct peer *peer,
-                          const struct repl_peer_config *config, char *error, size_t error_size)
+int peer_new(struct peer **out, struct repl *repl, const struct repl_peer_config *config,
+             char *error, size_t error_size)
 {
+	struct sockaddr_storage sockaddr = {0};
+	int n_sockaddr = sizeof(sockaddr);
+	struct peer *peer;
+
 	if (!wire_name_valid(config->name, strlen(config->name)) ||
-	    strcmp(config->name, repl->node) == 0 || repl_find_peer(repl, config->name)) {
+	    strcmp(config->name, repl->node) == 0) {
 		snprintf(error, error_size,
 		         "peer \"%.70s\": every node needs a name of its own, of up to 63 letters, "
 		         "digits, "
@@ -146,9 +150,8 @@ static int repl_init_peer(struct repl *repl, struct peer *peer,
 		         config->name);
 		return -EINVAL;
 	}
-	peer->n_sockaddr = sizeof(peer->sockaddr);
-	if (evutil_parse_sockaddr_port(config->address, (struct sockaddr *)&peer->sockaddr,
-	                               &peer->n_sockaddr) < 0 ||
+	if (evutil_parse_sockaddr_port(config->address, (struct sockaddr *)&sockaddr, &n_sockaddr) <
+	        0 ||
 	    strlen(config->address) >= sizeof(peer->address)) {
 		snprintf(error, error_size,
 		         "peer %s: \"%.70s\" is no address and port, like \"192.0.2.7:7410\" or "
@@ -156,27 +159,47 @@ static int repl_init_peer(struct repl *repl, struct peer *peer,
 		         config->name, config->address);
 		return -EINVAL;
 	}
+	peer = calloc(1, sizeof(*peer));
+	if (!peer)
+		return -ENOMEM;
 	peer->repl = repl;
-	peer->index = repl->n_peers;
+	peer->sockaddr = sockaddr;
+	peer->n_sockaddr = n_sockaddr;
 	snprintf(peer->name, sizeof(peer->name), "%s", config->name);
 	snprintf(peer->address, sizeof(peer->address), "%s", config->address);
 	push_init(&peer->push, peer);
+	*out = peer;
 	return 0;
+}
+
+void peer_free(struct peer *peer)
+{
+	struct receiver *from;
+
+	if (!peer)
+		return;
+	push_close(&peer->push);
+	from = peer->from;
+	if (from) {
+		receiver_detach(from);
+		link_fail(&from->link, "it is no longer a peer");
+	}
+	free(peer);
 }
 
 int repl_init(struct repl *repl, const struct repl_config *config, struct table *table,
               const struct repl_ops *ops, void *arg, const struct repl_clock *clock, char *error,
               size_t error_size)
 {
+	struct peer *peers[REPL_PEERS_MAX];
 	int r;
 
 	repl->table = table;
 	repl->ops = ops;
 	repl->arg = arg;
 	repl->clock = clock;
-	repl->gate_deadline_us = MAX(config->gate_deadline_ms, 1u) * 1000LL;
-	repl->heartbeat_us = MAX(config->heartbeat_ms, 10u) * 1000LL;
-	repl->tick_us = INT64_MAX;
+	repl_set_times(repl, config->gate_deadline_ms, config->heartbeat_ms);
+	repl->tick_us = INT64_MAX; /* there is no timer yet */
 	TAILQ_INIT(&repl->receivers);
 	if (!wire_name_valid(config->node, strlen(config->node)) ||
 	    !wire_name_valid(config->group, strlen(config->group)) ||
@@ -190,34 +213,17 @@ int repl_init(struct repl *repl, const struct repl_config *config, struct table 
 	}
 	snprintf(repl->node, sizeof(repl->node), "%s", config->node);
 	snprintf(repl->group, sizeof(repl->group), "%s", config->group);
-	repl->peers = calloc(MAX(config->n_peers, (size_t)1), sizeof(*repl->peers));
-	if (!repl->peers)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->n_peers; i++, repl->n_peers++) {
-		r = repl_init_peer(repl, &repl->peers[i], &config->peers[i], error, error_size);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	r = repl_make_peers(repl, config, peers, error, error_size);
+	if (r == 0)
+		repl_use_peers(repl, peers, config->n_peers);
+	return r;
 }
 
 void repl_deinit(struct repl *repl)
 {
 	for (size_t i = 0; i < repl->n_peers; i++)
-		push_close(&repl->peers[i].push);
-	free(repl->peers);
-	repl->peers = NULL;
+		peer_free(repl->peers[i]);
 	repl->n_peers = 0;
-}
-
-int repl_check(const struct repl_config *config, char *error, size_t error_size)
-{
-	struct tls *tls;
-	int r = tls_new(&tls, config, error, error_size);
-
-	if (r == 0)
-		tls_free(tls);
-	return r;
 }
 
 int repl_new(struct repl **out, struct event_base *base, const struct repl_config *config,
@@ -238,6 +244,8 @@ int repl_new(struct repl **out, struct event_base *base, const struct repl_confi
 		repl->tick = evtimer_new(base, repl_on_tick, repl);
 		r = repl->tick ? accept_open(repl, config->listen, error, error_size) : -ENOMEM;
 	}
+	if (r == 0)
+		snprintf(repl->listen, sizeof(repl->listen), "%s", config->listen);
 	if (r < 0) {
 		repl_free(repl);
 		return r;
@@ -266,8 +274,8 @@ void repl_push(struct repl *repl)
 	int64_t now_us = repl_now_us(repl);
 
 	for (size_t i = 0; i < repl->n_peers; i++) {
-		push_note_head(&repl->peers[i].push, now_us);
-		push_pump(&repl->peers[i].push);
+		push_note_head(&repl->peers[i]->push, now_us);
+		push_pump(&repl->peers[i]->push);
 	}
 }
 
@@ -277,9 +285,9 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for)
 	unsigned n = 0;
 
 	for (size_t i = 0; i < repl->n_peers; i++) {
-		if (repl->peers[i].push.state != REPL_IN_SYNC)
+		if (repl->peers[i]->push.state != REPL_IN_SYNC)
 			continue;
-		acked = MIN(acked, repl->peers[i].push.acked);
+		acked = MIN(acked, repl->peers[i]->push.acked);
 		n++;
 	}
 	*waited_for = n;
@@ -289,8 +297,8 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for)
 static bool repl_flushed(const struct repl *repl)
 {
 	for (size_t i = 0; i < repl->n_peers; i++)
-		if (repl->peers[i].push.phase == PUSH_STREAMING &&
-		    repl->peers[i].push.acked < table_head(repl->table))
+		if (repl->peers[i]->push.phase == PUSH_STREAMING &&
+		    repl->peers[i]->push.acked < table_head(repl->table))
 			return false;
 	return true;
 }
@@ -314,7 +322,7 @@ void repl_set_role(struct repl *repl, bool active, uint64_t term)
 	repl->active = active;
 	repl->term = term;
 	for (size_t i = 0; i < repl->n_peers; i++) {
-		struct push *push = &repl->peers[i].push;
+		struct push *push = &repl->peers[i]->push;
 
 		/* In greeting the hello may have told the old role already. */
 		push->role_due = push->phase == PUSH_GREETING || push->phase == PUSH_STREAMING;
@@ -327,11 +335,11 @@ int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t 
 	struct push *push;
 	struct wire_writer writer;
 
-	if (peer >= repl->n_peers || repl->peers[peer].push.phase != PUSH_STREAMING)
+	if (peer >= repl->n_peers || repl->peers[peer]->push.phase != PUSH_STREAMING)
 		return -ENOTCONN;
 	if (n_payload < 1 || n_payload > REPL_CONTROL_MAX)
 		return -EMSGSIZE;
-	push = &repl->peers[peer].push;
+	push = &repl->peers[peer]->push;
 	writer =
 	    wire_writer(push->control + push->n_control, sizeof(push->control) - push->n_control);
 	if (wire_room(&writer) < WIRE_HEADER_BYTES + n_payload)
@@ -349,7 +357,7 @@ size_t repl_n_peers(const struct repl *repl)
 
 void repl_peer_status(const struct repl *repl, size_t index, struct repl_peer_status *out)
 {
-	const struct peer *peer = &repl->peers[index];
+	const struct peer *peer = repl->peers[index];
 	const struct push *push = &peer->push;
 
 	memset(out, 0, sizeof(*out));

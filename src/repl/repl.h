@@ -103,9 +103,19 @@ int repl_new(struct repl **out, struct event_base *base, const struct repl_confi
              struct table *table, const struct repl_ops *ops, void *arg, char *error,
              size_t error_size) MUST_CHECK;
 
-/* Whether the keys and certificates of `config` can be used; opens nothing else. For a reload, which must not
- * end what works before it knows. */
-int repl_check(const struct repl_config *config, char *error, size_t error_size) MUST_CHECK;
+/* Of what runs, from now on; no connection ends. A longer heartbeat is one to a peer from the next
+ * connection to it on. */
+void repl_set_times(struct repl *repl, unsigned gate_deadline_ms, unsigned heartbeat_ms);
+
+/*
+ * Takes over what `config` changes, for a reload; `node` and `group` must be what they were. Ends
+ * connections only where it must: of a peer that is gone from the list or has another address,
+ * and all when the group key or the authority is another. A renewed certificate is for new
+ * connections. Peers are numbered anew. Each file is read once. On failure nothing has changed, and
+ * `error` says what failed: a negated errno.
+ */
+int repl_configure(struct repl *repl, const struct repl_config *config, char *error,
+                   size_t error_size) MUST_CHECK;
 
 /* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so
  * not to be called from one of its callbacks. */

@@ -230,7 +230,7 @@ static void test_a_peer_that_stops_reading(void **state)
 {
 	struct dialled *dialled = *state;
 	struct fake *fake = in_sync(dialled);
-	struct push *push = &dialled->a.repl->peers[0].push;
+	struct push *push = &dialled->a.repl->peers[0]->push;
 
 	fake->deaf = true;
 	/* More than all sockets hold; each call returns, and the table, not memory, is the
@@ -396,7 +396,7 @@ static void test_a_peer_that_never_answers(void **state)
 	struct dialled *dialled = *state;
 
 	/* TCP is accepted by the kernel, nobody speaks TLS. */
-	run_until(dialled->base, dialled->a.repl->peers[0].push.link.phase == LINK_HANDSHAKE);
+	run_until(dialled->base, dialled->a.repl->peers[0]->push.link.phase == LINK_HANDSHAKE);
 	node_put(&dialled->a, 0, 10);
 	assert_int_equal(waited_for(dialled), 0);
 	pass_ms(dialled, 5100);
@@ -413,7 +413,7 @@ static void test_pings_are_sent_into_silence(void **state)
 	for (unsigned i = 0; i < 6; i++) {
 		pass_ms(dialled, 60100);
 		fake_say_number(fake, WIRE_PONG, take_number(fake, WIRE_PING));
-		run_until(dialled->base, dialled->a.repl->peers[0].push.n_pings == 0);
+		run_until(dialled->base, dialled->a.repl->peers[0]->push.n_pings == 0);
 		assert_int_equal(node_state(&dialled->a, 0), REPL_IN_SYNC);
 	}
 	fake_free(fake);

@@ -205,6 +205,45 @@ void tls_free(struct tls *tls)
 	free(tls);
 }
 
+bool tls_has_key(const struct tls *tls)
+{
+	return tls->psk;
+}
+
+static bool tls_has_authority(const STACK_OF(X509_OBJECT) *authorities, const X509_OBJECT *wanted)
+{
+	for (int i = 0; i < sk_X509_OBJECT_num(authorities); i++) {
+		const X509_OBJECT *object = sk_X509_OBJECT_value(authorities, i);
+
+		if (X509_OBJECT_get_type(object) == X509_LU_X509 &&
+		    X509_cmp(X509_OBJECT_get0_X509(object), X509_OBJECT_get0_X509(wanted)) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool tls_same_trust(const struct tls *a, const struct tls *b)
+{
+	const STACK_OF(X509_OBJECT) *ours, *theirs;
+
+	if (a->psk || b->psk)
+		return a->psk && b->psk && strcmp(a->identity, b->identity) == 0 &&
+		       CRYPTO_memcmp(a->key, b->key, sizeof(a->key)) == 0;
+	ours = X509_STORE_get0_objects(SSL_CTX_get_cert_store(a->server));
+	theirs = X509_STORE_get0_objects(SSL_CTX_get_cert_store(b->server));
+	if (sk_X509_OBJECT_num(ours) != sk_X509_OBJECT_num(theirs))
+		return false;
+	for (int i = 0; i < sk_X509_OBJECT_num(ours); i++) {
+		const X509_OBJECT *object = sk_X509_OBJECT_value(ours, i);
+
+		/* A revocation list counts as another authority. */
+		if (X509_OBJECT_get_type(object) != X509_LU_X509 ||
+		    !tls_has_authority(theirs, object))
+			return false;
+	}
+	return true;
+}
+
 static SSL *tls_ssl(SSL_CTX *ctx, int fd)
 {
 	SSL *ssl = SSL_new(ctx);

@@ -18,6 +18,12 @@ int tls_new(struct tls **out, const struct repl_config *config, char *error,
             size_t error_size) MUST_CHECK;
 void tls_free(struct tls *tls); /* wipes the group key; NULL is fine */
 
+/* Whether it is a group key, not certificates. */
+bool tls_has_key(const struct tls *tls) MUST_CHECK;
+
+/* Whether who proves membership by `a` does so by `b`: the same group key, or the same authority. */
+bool tls_same_trust(const struct tls *a, const struct tls *b) MUST_CHECK;
+
 /* A connection's TLS state on the non-blocking socket `fd` (borrowed), or NULL (no memory). */
 SSL *tls_dial(struct tls *tls, int fd) MUST_CHECK;
 SSL *tls_accept(struct tls *tls, int fd) MUST_CHECK;

@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data)
 	if (!table)
 		table = fixture_table();
 	fixture_repl(&repl, table);
-	push = &repl.peers[0].push;
+	push = &repl.peers[0]->push;
 	push->phase = PUSH_GREETING;
 	/* Each round: some records, then what the peer sends, up to a length that the input
 	 * says. */

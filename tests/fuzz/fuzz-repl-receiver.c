@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_data)
 		take_answers(&receiver);
 	}
 	receiver_detach(&receiver);
-	FUZZ_CHECK(repl.n_pending == 0 && repl.peers[0].from == NULL);
+	FUZZ_CHECK(repl.n_pending == 0 && repl.peers[0]->from == NULL);
 	repl_deinit(&repl);
 	return 0;
 }

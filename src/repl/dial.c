@@ -98,8 +98,7 @@ static void dial_turn(void *arg)
 	struct push *push = arg;
 
 	if (push->phase == PUSH_STREAMING)
-		repl_schedule(push->peer->repl,
-		              push->link.heard_us + push_heartbeat_us(push));
+		repl_schedule(push->peer->repl, push->link.heard_us + push_heartbeat_us(push));
 	push_pump(push);
 }
 
@@ -121,11 +120,22 @@ static enum repl_peer_state dial_explain(struct push *push, const char *why)
 		         peer->address, why);
 		return REPL_ABSENT;
 	}
+	if (push->link.phase == LINK_HANDSHAKE && !push->link.refused) {
+		push_say(push, LOG_LEVEL_WARNING, "peer %s at %s ended the connection: %s",
+		         peer->name, peer->address, why);
+		return REPL_ABSENT;
+	}
 	repl->stats.n_refused_auth++;
-	push_say(push, LOG_LEVEL_ERROR,
-	         "TLS with peer %s at %s: %s; both need the same group and key, or certificates of "
-	         "one authority",
-	         peer->name, peer->address, why);
+	if (tls_has_key(repl->tls))
+		push_say(push, LOG_LEVEL_ERROR,
+		         "peer %s: its group key or group differs from ours (%s); run `tlsbaton "
+		         "keygen` once and copy the file to every node",
+		         peer->name, why);
+	else
+		push_say(push, LOG_LEVEL_ERROR,
+		         "peer %s: not both certificates are of one authority (%s); ca must name "
+		         "the one that signed those of all nodes",
+		         peer->name, why);
 	return REPL_REFUSED;
 }
 

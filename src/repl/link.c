@@ -51,6 +51,7 @@ static int link_wait(struct link *link, int result)
 		link_fail(link, strerror(errno));
 		return -ECONNRESET;
 	}
+	link->refused = tls_is_refusal();
 	tls_take_error(reason, sizeof(reason));
 	link_fail(link, reason);
 	return -ECONNRESET;

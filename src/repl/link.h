@@ -39,6 +39,7 @@ struct link {
 	enum link_phase phase;
 	int64_t heard_us; /* when bytes last came in */
 	bool failed;      /* to be closed from the event loop: `why` says why */
+	bool refused;     /* by TLS, here or there: not a connection that merely broke */
 	char why[160];
 	uint8_t *in, *out;
 	size_t in_size, n_in;

@@ -202,6 +202,8 @@ static void test_another_authority(void **state)
 	use_certificate(certificates, &certificates->b.config, &b_files, "b", NULL,
 	                &certificates->others, &certificates->others);
 	assert_refused(certificates);
+	assert_non_null(strstr(node_status(&certificates->a, 0).error,
+	                       "peer b: not both certificates are of one authority ("));
 }
 
 /* One side trusts the other, which is not enough. */

@@ -36,11 +36,23 @@ struct tls {
 	char identity[sizeof(TLS_IDENTITY_PREFIX) + REPL_NAME_MAX];
 };
 
+bool tls_is_refusal(void)
+{
+	unsigned long code = ERR_peek_last_error();
+
+	return code && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+	       ERR_GET_REASON(code) != SSL_R_UNEXPECTED_EOF_WHILE_READING;
+}
+
 void tls_take_error(char *text, size_t text_size)
 {
 	unsigned long code = ERR_peek_last_error();
 	const char *reason = code ? ERR_reason_error_string(code) : NULL;
 
+	/* OpenSSL names alerts after the version that brought them: misleading, for all speak 1.3. */
+	if (reason &&
+	    (strncmp(reason, "sslv3 alert ", 12) == 0 || strncmp(reason, "tlsv1 alert ", 12) == 0))
+		reason += 6;
 	snprintf(text, text_size, "%s", reason ? reason : "connection closed");
 	ERR_clear_error();
 }
@@ -210,7 +222,7 @@ bool tls_has_key(const struct tls *tls)
 	return tls->psk;
 }
 
-static bool tls_has_authority(const STACK_OF(X509_OBJECT) *authorities, const X509_OBJECT *wanted)
+static bool tls_has_authority(const STACK_OF(X509_OBJECT) * authorities, const X509_OBJECT *wanted)
 {
 	for (int i = 0; i < sk_X509_OBJECT_num(authorities); i++) {
 		const X509_OBJECT *object = sk_X509_OBJECT_value(authorities, i);
@@ -224,7 +236,7 @@ static bool tls_has_authority(const STACK_OF(X509_OBJECT) *authorities, const X5
 
 bool tls_same_trust(const struct tls *a, const struct tls *b)
 {
-	const STACK_OF(X509_OBJECT) *ours, *theirs;
+	const STACK_OF(X509_OBJECT) * ours, *theirs;
 
 	if (a->psk || b->psk)
 		return a->psk && b->psk && strcmp(a->identity, b->identity) == 0 &&

@@ -34,6 +34,10 @@ bool tls_proved(const struct tls *tls, SSL *ssl) MUST_CHECK;
 /* Whether the other side may call itself `node`: with certificates, theirs must say so. */
 bool tls_may_be(const struct tls *tls, SSL *ssl, const char *node) MUST_CHECK;
 
+/* Whether the last of OpenSSL's pending errors means that one side does not take the other for what it should
+ * be: not that the connection broke. */
+bool tls_is_refusal(void) MUST_CHECK;
+
 /* Takes OpenSSL's pending errors off this thread's queue and puts the last into words. */
 void tls_take_error(char *text, size_t text_size);
 

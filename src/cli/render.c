@@ -127,6 +127,11 @@ static void render_node(FILE *out, const json_t *status)
 		cli_print_text(out, text_of(service, "error"));
 		fputc('\n', out);
 	}
+	if (*text_of(service, "advice")) {
+		label(out, "");
+		cli_print_text(out, text_of(service, "advice"));
+		fputc('\n', out);
+	}
 }
 
 static void render_table(FILE *out, const json_t *table)
@@ -153,6 +158,14 @@ static void render_table(FILE *out, const json_t *table)
 	}
 }
 
+/* "1 wait", "2,000 waits" */
+static void print_count(FILE *out, uint64_t n, const char *one, const char *many)
+{
+	char words[32];
+
+	fprintf(out, "%s %s", count_words(n, words), n == 1 ? one : many);
+}
+
 static void render_workers(FILE *out, const json_t *workers)
 {
 	const json_t *waits = json_object_get(workers, "gate_wait_us");
@@ -161,16 +174,17 @@ static void render_workers(FILE *out, const json_t *workers)
 
 	label(out, "Workers");
 	fprintf(out, "%s connected; ", count_words(count_of(workers, "connected"), a));
-	fprintf(out, "%s refused, %s malformed notices\n",
-	        count_words(count_of(workers, "refused"), a),
-	        count_words(count_of(workers, "malformed"), b));
+	fprintf(out, "%s refused, ", count_words(count_of(workers, "refused"), a));
+	print_count(out, count_of(workers, "malformed"), "malformed notice\n",
+	            "malformed notices\n");
 	label(out, "Notices");
 	fprintf(out, "%s sent, ", count_words(count_of(workers, "puts"), a));
-	fprintf(out, "%s lost; %s sessions in stateless tickets\n",
-	        count_words(count_of(workers, "lost"), a),
-	        count_words(count_of(workers, "stateless"), b));
+	fprintf(out, "%s lost; ", count_words(count_of(workers, "lost"), a));
+	print_count(out, count_of(workers, "stateless"), "session in a stateless ticket\n",
+	            "sessions in stateless tickets\n");
 	label(out, "Lookups");
-	fprintf(out, "%s hits, %s misses", count_words(hits, a), count_words(misses, b));
+	print_count(out, hits, "hit, ", "hits, ");
+	print_count(out, misses, "miss", "misses");
 	if (hits + misses)
 		fprintf(out, " (%s found)", share_words((double)hits / (double)(hits + misses), a));
 	fputc('\n', out);
@@ -178,12 +192,16 @@ static void render_workers(FILE *out, const json_t *workers)
 	fprintf(out, "%s shared, %s ignored\n", count_words(count_of(workers, "removals"), a),
 	        count_words(count_of(workers, "removals_ignored"), b));
 	label(out, "Gate");
-	fprintf(out, "%s waits, %s timeouts; ", count_words(count_of(workers, "gate_waits"), a),
-	        count_words(count_of(workers, "gate_timeouts"), b));
-	fprintf(out, "p50 %s us, p99 %s us; ", count_words(count_of(waits, "p50"), a),
-	        count_words(count_of(waits, "p99"), b));
+	print_count(out, count_of(workers, "gate_waits"), "wait, ", "waits, ");
+	print_count(out, count_of(workers, "gate_timeouts"), "timeout; ", "timeouts; ");
 	fprintf(out, "%s without a peer to wait for\n",
 	        count_words(count_of(workers, "gate_no_peer"), a));
+	if (count_of(workers, "gate_waits") == 0)
+		return;
+	/* Upper edges of a histogram's buckets. */
+	label(out, "");
+	fprintf(out, "half took <= %s us, 99 %% took <= %s us\n",
+	        count_words(count_of(waits, "p50"), a), count_words(count_of(waits, "p99"), b));
 }
 
 static void render_refused(FILE *out, const json_t *replication)
@@ -211,27 +229,23 @@ static void pad_text(FILE *out, const char *text, int width)
 
 static void render_peers(FILE *out, const json_t *peers)
 {
-	int name_width = 4, address_width = 7;
+	int name_width = 4;
 	char a[32], b[32], c[32];
 
 	if (json_array_size(peers) == 0) {
 		fputs("No peers configured.\n", out);
 		return;
 	}
-	for (size_t i = 0; i < json_array_size(peers); i++) {
+	for (size_t i = 0; i < json_array_size(peers); i++)
 		name_width =
 		    MAX(name_width, (int)strlen(text_of(json_array_get(peers, i), "name")));
-		address_width =
-		    MAX(address_width, (int)strlen(text_of(json_array_get(peers, i), "address")));
-	}
-	fprintf(out, "%-*s  %-*s  %-11s  %-7s  %11s  %7s  %8s  %8s\n", name_width, "Peer",
-	        address_width, "Address", "State", "Role", "Lag records", "Lag ms", "Holds",
-	        "Clock ms");
+	/* 80 columns, with names of up to 16. */
+	fprintf(out, "%-*s  %-11s  %-7s  %11s  %7s  %8s  %8s\n", name_width, "Peer", "State",
+	        "Role", "Lag records", "Lag ms", "Holds", "Clock ms");
 	for (size_t i = 0; i < json_array_size(peers); i++) {
 		const json_t *peer = json_array_get(peers, i);
 
 		pad_text(out, text_of(peer, "name"), name_width);
-		pad_text(out, text_of(peer, "address"), address_width);
 		pad_text(out, text_of(peer, "state"), 11);
 		pad_text(out, text_of(peer, "role"), 7);
 		fprintf(out, "%11s  %7s  %8s  %8" JSON_INTEGER_FORMAT "\n",
@@ -239,6 +253,9 @@ static void render_peers(FILE *out, const json_t *peers)
 		        count_words(count_of(peer, "lag_ms"), b),
 		        share_words(json_number_value(json_object_get(peer, "share")), c),
 		        json_integer_value(json_object_get(peer, "clock_offset_ms")));
+		fprintf(out, "%*s", name_width + 2, "");
+		cli_print_text(out, text_of(peer, "address"));
+		fputc('\n', out);
 		if (*text_of(peer, "error")) {
 			fprintf(out, "%*s", name_width + 2, "");
 			cli_print_text(out, text_of(peer, "error"));

@@ -84,12 +84,38 @@ static void test_shares_round_down(void **state)
 	}
 }
 
+/* One of a thing, and nothing wider than a terminal. */
+static void test_one_of_each(void **state)
+{
+	json_auto_t *status = json_loads(
+	    "{\"workers\":{\"malformed\":1,\"stateless\":1,\"hits\":1,\"misses\":1,"
+	    "\"gate_waits\":1,\"gate_timeouts\":1,\"gate_wait_us\":{\"p50\":1,\"p99\":1}},"
+	    "\"peers\":[{\"name\":\"a-16-letter-name\",\"state\":\"catching-up\","
+	    "\"address\":\"[2001:db8:1111:2222:3333:4444:5555:6666]:17410\","
+	    "\"role\":\"standby\",\"lag_records\":123456789,\"lag_ms\":123456}]}",
+	    0, NULL);
+	_cleanup_(freep) char *text = render(status);
+	size_t width = 0;
+
+	(void)state;
+	assert_non_null(strstr(text, " 1 malformed notice\n"));
+	assert_non_null(strstr(text, " 1 session in a stateless ticket\n"));
+	assert_non_null(strstr(text, " 1 hit, 1 miss ("));
+	assert_non_null(strstr(text, " 1 wait, 1 timeout; "));
+	assert_non_null(strstr(text, "half took <= 1 us, 99 % took <= 1 us\n"));
+	for (const char *c = text; *c; c++) {
+		width = *c == '\n' ? 0 : width + 1;
+		assert_true(width <= 80);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_whole_status),
 	    cmocka_unit_test(test_hostile_status),
 	    cmocka_unit_test(test_shares_round_down),
+	    cmocka_unit_test(test_one_of_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

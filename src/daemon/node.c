@@ -202,6 +202,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	watch_clock(node);
 	roles_settle(node);
 	roles_look(node);
+	roles_advise(node);
 }
 
 /* ---- Operator ---- */

@@ -3,6 +3,7 @@
 #ifndef TLSBATON_DAEMON_PARTS_H
 #define TLSBATON_DAEMON_PARTS_H
 
+#include "daemon/advice.h"
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/node.h"
@@ -37,6 +38,8 @@ struct node {
 	bool held; /* whether this node answers for the address, as last read from the system */
 	bool asked_held;         /* the question is with the helper */
 	bool contested;          /* a peer was active, too, when last looked */
+	char advice[ADVICE_MAX]; /* what the operator should do about the roles; "" nothing */
+	unsigned n_advised;      /* for how many seconds there has been something */
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
 };
 
@@ -48,7 +51,9 @@ void roles_peer_changed(struct node *node, size_t peer);
 void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload);
 void roles_command(struct node *node, struct control_request *request, const char *name,
                    const json_t *args);
-void roles_look(struct node *node);   /* asks the system whether this node holds the address */
+void roles_look(struct node *node); /* asks the system whether this node holds the address */
+void roles_advise(
+    struct node *node); /* once a second: whether anybody, or more than one, is active */
 void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
 
 #endif

@@ -14,6 +14,7 @@
 #include "daemon/parts.h"
 
 #define START_GRACE_MS 3000
+#define ADVISE_AFTER_S 3
 
 static size_t op_n_peers(void *arg)
 {
@@ -327,6 +328,30 @@ void roles_settle(struct node *node)
 	if (node->contested && !rival && node->role.active)
 		switchover_promote(node->switchover);
 	node->contested = rival && node->role.active;
+}
+
+/* Roles change one after the other, so what is odd for a moment is not worth a word. */
+void roles_advise(struct node *node)
+{
+	struct repl_peer_status peers[REPL_PEERS_MAX];
+	char text[ADVICE_MAX];
+	size_t n = op_n_peers(node);
+
+	if (!node->switchover)
+		return;
+	for (size_t i = 0; i < n; i++)
+		op_peer(node, i, &peers[i]);
+	advice_on_roles(text, node->config->node, &node->role, peers, n);
+	if (!text[0] || node->start_timer || switchover_busy(node->switchover)) {
+		node->advice[0] = '\0';
+		node->n_advised = 0;
+		return;
+	}
+	if (++node->n_advised < ADVISE_AFTER_S)
+		return;
+	if (strcmp(node->advice, text) != 0)
+		log_warning("%s", text);
+	memcpy(node->advice, text, sizeof(text));
 }
 
 void roles_peer_changed(struct node *node, size_t peer)

@@ -28,6 +28,19 @@ static int on_table_fd(void *arg)
 	return table_fd(node->table);
 }
 
+/* Positions before and after a new epoch do not compare. */
+static void watch_epoch(struct node *node)
+{
+	uint64_t epoch = table_epoch(node->table);
+
+	if (epoch == node->epoch)
+		return;
+	node->epoch = epoch;
+	log_notice("the table's positions have run out: it starts over, empty");
+	if (node->workers)
+		workers_restarted(node->workers);
+}
+
 static void on_notice(void *arg, const struct table_record *given, uint64_t *position)
 {
 	struct node *node = arg;
@@ -41,6 +54,7 @@ static void on_notice(void *arg, const struct table_record *given, uint64_t *pos
 	if (record.flags & TABLE_TOMBSTONE)
 		record.expires_s = now_s + TABLE_LIFETIME_MAX_S;
 	r = table_put(node->table, &record, now_s, &end);
+	watch_epoch(node);
 	if (r == TABLE_DUPLICATE)
 		end = table_head(node->table); /* sent again after a restart: its first copy may not
 		                                  be acked yet */
@@ -55,6 +69,7 @@ static void publish_acks(struct node *node)
 {
 	uint64_t acked = repl_acked(node->repl, &node->n_waited_for);
 
+	watch_epoch(node);
 	if (node->workers)
 		workers_acked(node->workers, acked);
 	if (node->switchover)
@@ -264,7 +279,10 @@ static int open_table(struct node *node, char *error, size_t error_size)
 	else if (r == TABLE_REBUILT)
 		log_warning("%s: %s: a new, empty table took its place; the peers refill it", path,
 		            why);
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	node->epoch = table_epoch(node->table);
+	return 0;
 }
 
 static int start_operator(struct node *node, char *error, size_t error_size)

@@ -17,6 +17,7 @@ struct node {
 	struct event_base *base;
 	struct config *config;
 	struct table *table;
+	uint64_t epoch; /* its, as last seen */
 	struct workers *workers;
 	struct repl *repl;
 	struct control *control;

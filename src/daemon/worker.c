@@ -65,18 +65,20 @@ static void batch_add(struct worker *worker, uint64_t seq, uint64_t position)
 
 	if (worker->n_batches < WORKER_BATCHES) {
 		last = (worker->first_batch + worker->n_batches) % WORKER_BATCHES;
-		worker->batches[last].position = position;
+		worker->batches[last].position = 0;
 		worker->n_batches++;
 	}
 	worker->batches[last].seq = seq;
-	worker->batches[last].position = MAX(worker->batches[last].position, position);
+	/* Positions grow, unless the table started over: then only the later one means anything. 0: none. */
+	if (position)
+		worker->batches[last].position = position;
 }
 
 int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg, size_t n_max,
                 size_t *n_taken)
 {
 	struct ring_notice notice;
-	uint64_t highest = 0;
+	uint64_t latest = 0;
 	size_t n = 0;
 	int r = 0;
 
@@ -92,11 +94,12 @@ int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg,
 		uint64_t position = 0;
 
 		ops->notice(arg, &record, &position);
-		highest = MAX(highest, position);
+		if (position)
+			latest = position;
 		n++;
 	}
 	if (n > 0) {
-		batch_add(worker, worker->consumer.seq, highest);
+		batch_add(worker, worker->consumer.seq, latest);
 		ring_release(&worker->consumer);
 	}
 	*n_taken = n;

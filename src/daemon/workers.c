@@ -313,6 +313,16 @@ void workers_acked(struct workers *workers, uint64_t position)
 		worker_settle(worker, position);
 }
 
+void workers_restarted(struct workers *workers)
+{
+	struct worker *worker;
+
+	workers->acked_position = 0;
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		for (unsigned i = 0; i < worker->n_batches; i++)
+			worker->batches[(worker->first_batch + i) % WORKER_BATCHES].position = 0;
+}
+
 void workers_configure(struct workers *workers, const struct workers_config *config)
 {
 	struct worker *worker;

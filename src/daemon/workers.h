@@ -58,6 +58,10 @@ void workers_free(struct workers *workers);
  * Cheap when nothing changes; called often. */
 void workers_acked(struct workers *workers, uint64_t position);
 
+/* Positions have started over: those of notices taken before this one stand for nothing any more. Their
+ * records are gone, and their gates open with the next ack. May be called from the `notice` operation. */
+void workers_restarted(struct workers *workers);
+
 /* After a reload; applies to new connections and, for the deadline, to all. */
 void workers_configure(struct workers *workers, const struct workers_config *config);
 

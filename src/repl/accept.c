@@ -53,6 +53,7 @@ static void accept_turn(void *arg)
 	if (!receiver->stored_news)
 		return;
 	receiver->stored_news = false;
+	repl_watch_epoch(repl);
 	if (repl->ops->stored)
 		repl->ops->stored(repl->arg);
 	/* The head has moved: our pushes pass over what is not theirs to send, and stay ahead of

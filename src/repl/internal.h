@@ -115,6 +115,7 @@ struct peer {
 struct repl {
 	struct event_base *base;
 	struct table *table;
+	uint64_t epoch; /* of the table, whose positions all pushes count in */
 	const struct repl_ops *ops;
 	void *arg;
 	const struct repl_clock *clock;
@@ -165,6 +166,9 @@ void peer_free(
 /* One line a source and minute; later ones of that source are counted in the next. */
 void repl_log(struct repl *repl, enum log_level level, const char *source, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* After records were stored: a table whose positions have started over is one that every peer has to be told
+ * of in a new hello, for positions of two epochs do not compare. */
+void repl_watch_epoch(struct repl *repl);
 /* Makes sure that the tick comes no later than `due_us`. */
 void repl_schedule(struct repl *repl, int64_t due_us);
 /* Looks at every deadline that has passed at `now_us`, and sets the next tick. */

@@ -195,6 +195,7 @@ int repl_init(struct repl *repl, const struct repl_config *config, struct table 
 	int r;
 
 	repl->table = table;
+	repl->epoch = table_epoch(table);
 	repl->ops = ops;
 	repl->arg = arg;
 	repl->clock = clock;
@@ -269,9 +270,24 @@ void repl_free(struct repl *repl)
 	free(repl);
 }
 
+void repl_watch_epoch(struct repl *repl)
+{
+	uint64_t epoch = table_epoch(repl->table);
+
+	if (epoch == repl->epoch)
+		return;
+	repl->epoch = epoch;
+	for (size_t i = 0; i < repl->n_peers; i++) {
+		push_redial(&repl->peers[i]->push, "the table's positions start over");
+		push_report(&repl->peers[i]->push);
+	}
+}
+
 void repl_push(struct repl *repl)
 {
 	int64_t now_us = repl_now_us(repl);
+
+	repl_watch_epoch(repl);
 
 	for (size_t i = 0; i < repl->n_peers; i++) {
 		push_note_head(&repl->peers[i]->push, now_us);
@@ -291,7 +307,8 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for)
 		n++;
 	}
 	*waited_for = n;
-	return acked;
+	/* Until repl_watch_epoch() has looked, what peers acked says nothing about where the head is now. */
+	return n > 0 && table_epoch(repl->table) != repl->epoch ? 0 : acked;
 }
 
 static bool repl_flushed(const struct repl *repl)

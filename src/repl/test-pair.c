@@ -1,6 +1,7 @@
 /* Two and three nodes that behave: what is put at one is at the others, whatever happens in
  * between. */
 #include "repl/testing.h"
+#include "table/internal.h"
 
 struct pair {
 	struct event_base *base;
@@ -215,6 +216,42 @@ static void test_roles_are_told(void **state)
 	assert_int_equal(node_status(&pair->a, 0).term, 9);
 }
 
+/* The table's positions run out while peers are in sync: nothing counts as acked by the old ones. */
+static void test_positions_start_over(void **state)
+{
+	const uint64_t near = LAYOUT_POSITION_END - UINT64_C(3) * RECORD_BYTES_MAX;
+	struct pair *pair = *state;
+	struct layout_header *header = pair->a.table->header;
+	uint64_t epoch = table_epoch(pair->a.table);
+	unsigned n = 0, waited_for;
+
+	word_store(&header->tail, near);
+	word_store(&header->head, near);
+	pair_start(pair);
+	while (table_epoch(pair->a.table) == epoch) {
+		struct repl *repl = pair->a.repl;
+
+		assert_true(n < 100000);
+		pair->a.repl = NULL; /* put without a push */
+		node_put(&pair->a, n++, 1);
+		pair->a.repl = repl;
+	}
+	/* The one that made it start over is not acked: not before replication has noticed … */
+	assert_true(repl_acked(pair->a.repl, &waited_for) < table_head(pair->a.table));
+	assert_int_equal(waited_for, 1);
+	repl_push(pair->a.repl);
+	/* … and then nobody is waited for, until a new connection has caught up. */
+	(void)repl_acked(pair->a.repl, &waited_for);
+	assert_int_equal(waited_for, 0);
+	run_until(pair->base, node_state(&pair->a, 0) == REPL_IN_SYNC);
+	assert_true(node_has(&pair->b, n - 1));
+	node_put(&pair->a, n, 100);
+	run_until(pair->base, all_acked(&pair->a));
+	assert_int_equal(node_count(&pair->b, n, 100), 100);
+	assert_int_equal(node_status(&pair->a, 0).n_connects, 2);
+	assert_int_equal(node_stats(&pair->a).n_malformed + node_stats(&pair->b).n_malformed, 0);
+}
+
 static void test_flush_waits_for_the_acks(void **state)
 {
 	struct pair *pair = *state;
@@ -270,6 +307,7 @@ int main(void)
 	    pair_test(test_without_peers_nothing_is_waited_for),
 	    pair_test(test_control_messages_arrive),
 	    pair_test(test_roles_are_told),
+	    pair_test(test_positions_start_over),
 	    pair_test(test_flush_waits_for_the_acks),
 	    pair_test(test_three_nodes_share),
 	};

@@ -7,6 +7,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "daemon/config.h"
+#include "daemon/event_log.h"
 #include "daemon/node.h"
 #include "daemon/privileges.h"
 #include "util/clock.h"
@@ -86,6 +87,7 @@ static int run(struct daemon *daemon, struct config *config, struct vip_helper *
 	char error[512];
 	int r = -ENOMEM;
 
+	event_log_open();
 	daemon->base = event_base_new();
 	if (daemon->base) {
 		term = evsignal_new(daemon->base, SIGTERM, on_stop, daemon);

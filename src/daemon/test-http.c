@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "daemon/event_log.h"
 #include "daemon/http.h"
 #include "daemon/http_limit.h"
 #include "daemon/metrics.h"
@@ -356,6 +357,34 @@ static void test_no_deaf_descriptor_is_left(void **state)
 	}
 }
 
+/* An event on a closed descriptor: what libevent says of it is a line of ours. */
+static void test_words_of_libevent(void **state)
+{
+	struct bench *b = *state;
+	int out[2], before = dup(STDERR_FILENO), closed = dup(STDERR_FILENO);
+	struct event *event;
+	char line[512];
+	ssize_t n;
+
+	assert_int_equal(pipe(out), 0);
+	close(closed);
+	event_log_open();
+	fflush(stderr);
+	dup2(out[1], STDERR_FILENO);
+	event = event_new(b->base, closed, EV_READ, on_byte, NULL);
+	assert_int_equal(event_add(event, NULL), -1);
+	dup2(before, STDERR_FILENO);
+	n = read(out[0], line, sizeof(line) - 1);
+	assert_true(n > 0);
+	line[n] = '\0';
+	assert_int_equal(strncmp(line, "tlsbaton: libevent: Epoll ADD", 29), 0);
+	event_free(event);
+	event_set_log_callback(NULL);
+	close(out[0]);
+	close(out[1]);
+	close(before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -365,6 +394,7 @@ int main(void)
 	    cmocka_unit_test(test_metrics_of_a_hostile_status),
 	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(test_words_of_libevent, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_deaf_descriptor_is_left, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_memory_for_a_status, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_where_it_listens, set_up, tear_down),

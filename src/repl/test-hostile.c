@@ -146,6 +146,41 @@ static void test_other_group_with_the_key(void **state)
 	assert_unharmed(hostile);
 }
 
+static unsigned n_words;
+
+static void on_words(int severity, const char *text)
+{
+	(void)severity;
+	(void)text;
+	n_words++;
+}
+
+/* Two daemons of one name: each connection takes the place of the one before, at any moment of its life. */
+static void test_connections_replaced_in_quick_succession(void **state)
+{
+	struct hostile *hostile = *state;
+	struct wire_hello hello = fake_hello("b", "g");
+	struct fake *fakes[4] = {NULL};
+
+	n_words = 0;
+	event_set_log_callback(on_words);
+	for (unsigned i = 0; i < 40; i++) {
+		struct fake **fake = &fakes[i % ARRAY_SIZE(fakes)];
+
+		if (*fake)
+			fake_free(*fake);
+		*fake = fake_dial(hostile->base, &hostile->b.config, hostile->a.port);
+		fake_say_hello(*fake, &hello);
+		if (i % 3 == 0)
+			(void)fake_expect(*fake, WIRE_HELLO_ANSWER, &(size_t){0});
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(fakes); i++)
+		fake_free(fakes[i]);
+	assert_unharmed(hostile);
+	event_set_log_callback(NULL);
+	assert_int_equal(n_words, 0);
+}
+
 static struct fake *member(struct hostile *hostile)
 {
 	struct fake *fake = fake_dial(hostile->base, &hostile->b.config, hostile->a.port);
@@ -377,6 +412,7 @@ int main(void)
 	    hostile_test(test_plaintext),
 	    hostile_test(test_garbage),
 	    hostile_test(test_wrong_key),
+	    hostile_test(test_connections_replaced_in_quick_succession),
 	    hostile_test(test_other_group_with_the_key),
 	    hostile_test(test_refused_hellos),
 	    hostile_test(test_two_nodes_of_one_name),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "daemon/parts.h"
 #include "util/clock.h"
@@ -315,12 +316,34 @@ static int start_timers(struct node *node)
 	return 0;
 }
 
+/*
+ * A worker's connection is a descriptor for as long as it lasts. What else the daemon may need at once: its own
+ * few dozen, two connections a peer and four that have not said hello, HTTP, commands. Without this, peers
+ * would be the first to find none left.
+ */
+static void fit_workers(const struct config *config, struct workers_config *wc)
+{
+	unsigned others = 128 + 6 * REPL_PEERS_MAX, most;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= (rlim_t)wc->n_max + others)
+		return;
+	most = files.rlim_cur > others ? (unsigned)(files.rlim_cur - others) : 1;
+	log_warning(
+	    "%s: workers-max is %u, and with a limit of %llu open files only %u workers can "
+	    "connect: set LimitNOFILE=%u in tlsbatond.service, or a smaller workers-max",
+	    config->path, wc->n_max, (unsigned long long)files.rlim_cur, most, wc->n_max + others);
+	wc->n_max = most;
+}
+
 static int start_workers(struct node *node, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
 	struct workers_config wc = workers_config(node->config, path, sizeof(path));
-	int r = workers_new(&node->workers, node->base, &wc, &workers_ops, node);
+	int r;
 
+	fit_workers(node->config, &wc);
+	r = workers_new(&node->workers, node->base, &wc, &workers_ops, node);
 	if (r < 0)
 		snprintf(error, error_size, "%s: %s", path, strerror(-r));
 	return r;
@@ -483,6 +506,7 @@ void node_reload(struct node *node, struct config *config)
 	node->config = config;
 	log_open("tlsbatond", config->log_target, config->log_level);
 	wc = workers_config(config, path, sizeof(path));
+	fit_workers(config, &wc);
 	workers_configure(node->workers, &wc);
 	log_notice("configuration reloaded from %s", config->path);
 }

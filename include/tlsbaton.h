@@ -149,6 +149,14 @@ void tlsbaton_gate_expired(tlsbaton *baton);
 /* 1 while a live daemon is connected, else 0. Never blocks. */
 int tlsbaton_connected(tlsbaton *baton);
 
+/*
+ * For servers that have OpenSSL's callbacks to themselves, and so do not use tlsbaton_attach(): counts what
+ * they saw and did not pass on, a session in a stateless ticket, or a removal at a connection's unclean end,
+ * so that the sums which the daemon shows are whole. Never block; any thread.
+ */
+void tlsbaton_note_stateless(tlsbaton *baton);
+void tlsbaton_note_removal_ignored(tlsbaton *baton);
+
 /* Out: this process's counters. */
 void tlsbaton_count(tlsbaton *baton, struct tlsbaton_counters *out);
 

@@ -138,8 +138,6 @@ static const char *cache_create(ap_socache_instance_t **out, const char *arg, ap
 
 	cache = apr_pcalloc(p, sizeof(*cache));
 	cache->socket_path = apr_pstrdup(p, arg);
-	atomic_init(&cache->n_removals_ignored, 0);
-	atomic_init(&cache->n_stateless, 0);
 	*out = cache;
 	return NULL;
 }
@@ -193,7 +191,7 @@ static apr_status_t cache_store(ap_socache_instance_t *cache, server_rec *s,
 	int r;
 
 	if (connection != NULL && is_stateless(connection->ssl)) {
-		atomic_fetch_add_explicit(&cache->n_stateless, 1, memory_order_relaxed);
+		tlsbaton_note_stateless(cache->baton);
 		return APR_ENOTIMPL;
 	}
 	if (connection != NULL && connection->expires_s != 0 &&
@@ -232,7 +230,7 @@ static apr_status_t cache_retrieve(ap_socache_instance_t *cache, server_rec *s,
 static apr_status_t cache_remove(ap_socache_instance_t *cache, server_rec *s,
                                  const unsigned char *id, unsigned int id_len, apr_pool_t *pool)
 {
-	atomic_fetch_add_explicit(&cache->n_removals_ignored, 1, memory_order_relaxed);
+	tlsbaton_note_removal_ignored(cache->baton);
 	return APR_SUCCESS;
 }
 

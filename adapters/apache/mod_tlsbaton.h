@@ -24,10 +24,6 @@ struct ap_socache_instance_t {
 	const char *socket_path;
 	tlsbaton *baton;   /* NULL before init */
 	bool tickets_said; /* the line about stateless tickets is out */
-	/* What libtlsbaton cannot count for us, in this process. Plain counts that order nothing:
-	 * relaxed. */
-	atomic_uint_fast64_t n_removals_ignored;
-	atomic_uint_fast64_t n_stateless;
 };
 
 extern const ap_socache_provider_t cache_provider;

@@ -159,16 +159,25 @@ static void test_the_daemon_sums_up_the_counters(void **state)
 	assert_int_equal(put(f, 1, &notice), 0);
 	assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
 	assert_int_equal(get(f, 1), 0);
+	for (int i = 0; i < 3; i++)
+		tlsbaton_note_stateless(f->baton);
+	tlsbaton_note_removal_ignored(f->baton);
 	node_stats(&f->node, &stats);
 	assert_int_equal(stats.n_connected, 1);
 	assert_int_equal(stats.puts, 1);
 	assert_int_equal(stats.hits, 1);
+	assert_int_equal(stats.stateless, 3);
+	assert_int_equal(stats.removals_ignored, 1);
+	assert_int_equal(count(f).stateless, 3);
+	assert_int_equal(count(f).removals_ignored, 1);
 	/* They stay when the worker goes. */
 	tlsbaton_free(f->baton);
 	f->baton = NULL;
 	node_until((node_stats(&f->node, &stats), stats.n_connected == 0));
 	assert_int_equal(stats.puts, 1);
 	assert_int_equal(stats.hits, 1);
+	assert_int_equal(stats.stateless, 3);
+	assert_int_equal(stats.removals_ignored, 1);
 }
 
 static void test_notices_of_a_worker_that_leaves_at_once(void **state)

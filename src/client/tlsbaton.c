@@ -243,6 +243,16 @@ int tlsbaton_connected(tlsbaton *baton)
 	return handle_alive(baton);
 }
 
+void tlsbaton_note_stateless(tlsbaton *baton)
+{
+	ring_count(baton->page, RING_STATELESS);
+}
+
+void tlsbaton_note_removal_ignored(tlsbaton *baton)
+{
+	ring_count(baton->page, RING_REMOVALS_IGNORED);
+}
+
 void tlsbaton_count(tlsbaton *baton, struct tlsbaton_counters *out)
 {
 	uint64_t counters[RING_N_COUNTERS];

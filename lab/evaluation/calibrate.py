@@ -1,7 +1,7 @@
 """What a request costs here, full and resumed, and so how many users a second the load is to have.
 
-Three short loads on a server that shares nothing: a probe that only says roughly how fast this machine is; full handshakes
-alone; and users who come back, so that the difference is what a resumption costs. The two that count run at a
+Three short loads on a server that shares nothing: a probe that only says roughly how fast this machine is; full
+handshakes alone; and users who come back, so that the difference is what a resumption costs. The two that count run at a
 busyness near that of the evaluation: an idle server's requests cost more, since each finds caches cold.
 """
 import os
@@ -31,7 +31,8 @@ class Calibration(Run):
         self.directory, self.arm, self.repetition, self.divide = directory, 'calibration', 0, 1
         self.totals = read_json(os.path.join(directory, 'load.json'), TOTALS)
         self.load = read_csv(os.path.join(directory, 'load.csv'), ('time_s', 'open', *COUNTS))
-        self.cpu = read_csv(os.path.join(directory, 'cpu.csv'), ('unix_time', 'a_server_us', 'b_server_us', 'core_busy_us'))
+        self.cpu = read_csv(os.path.join(directory, 'cpu.csv'),
+                            ('unix_time', 'a_server_us', 'b_server_us', 'core_busy_us'))
         self.groups = record['groups']
         self.about, self.start = record, self.totals['start_unix']
         found = [*load_faults(self), *([] if is_rehearsal else pressure_faults(self))]

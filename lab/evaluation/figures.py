@@ -9,9 +9,10 @@ from .fit import polynomial
 from .plan import ARM_TITLES, ARMS, LOAD_S
 
 COLOURS = {'existing': '#d55e00', 'proposed': '#0072b2', 'never-switched': '#444444', 'redis': '#009e73'}
-STORES = {'tlsbaton': '#0072b2', 'lmdb': '#cc79a7', 'redis': '#009e73', 'shmcb': '#d55e00', 'dbm': '#e69f00'}
+STORES = {'tlsbaton': '#0072b2', 'lmdb': '#cc79a7', 'redis': '#009e73', 'shmcb': '#d55e00', 'dbm': '#e69f00',
+          'dbm-search': '#8c6d00'}
 STORE_TITLES = {'tlsbaton': "tlsbaton's table", 'lmdb': 'LMDB', 'redis': 'Redis', 'shmcb': "Apache's shmcb cache",
-                'dbm': "Apache's DBM cache"}
+                'dbm': "Apache's DBM cache", 'dbm-search': 'DBM, its search alone'}
 TERMINALS = {'svg': 'svg size 960,540 font "DejaVu Sans,13" background "white" dashlength 0.7',
              'png': 'pngcairo size 1440,810 font "DejaVu Sans,13" fontscale 1.4 linewidth 1.5 background "white"'}
 SETTINGS = '''
@@ -84,10 +85,10 @@ def time_axis(runs):
     load_end = begin + LOAD_S / runs[0].divide
     return (f'set xlabel "seconds from the completion of the switchover"\nset xrange [{begin:.2f}:{end:.2f}]\n'
             'set arrow 1 from 0, graph 0 to 0, graph 1 nohead dashtype 2 linecolor rgb "#888888"\n'
-            'set label 1 "switchover" at 0, graph 0.98 offset 0.5, 0 textcolor rgb "#666666"\n'
+            'set label 1 "switchover" at 0, graph 0.03 offset 0.5, 0 textcolor rgb "#666666"\n'
             f'set arrow 2 from {load_end:.2f}, graph 0 to {load_end:.2f}, graph 1 nohead dashtype 3 '
             'linecolor rgb "#aaaaaa"\n'
-            f'set label 2 "no new users" at {load_end:.2f}, graph 0.98 offset 0.5, 0 textcolor rgb "#888888"\n')
+            f'set label 2 "no new users" at {load_end:.2f}, graph 0.03 offset 0.5, 0 textcolor rgb "#888888"\n')
 
 
 def by_arm(runs):
@@ -159,8 +160,11 @@ def draw_stores(directory):
                      f'linecolor rgb "{STORES.get(store, "#999999")}" title "{STORE_TITLES.get(store, store)}"')
     low = min(rows[0][0] for rows in map(sorted, stores.values())) / 1.5
     high = max(rows[-1][0] for rows in map(sorted, stores.values())) * 1.5
-    gnuplot(directory, 'stores', f'set logscale xy\nset xrange [{low}:{high}]\nset format x "10^{{%L}}"\n'
-            'set xlabel "sessions stored"\nset ylabel "one lookup, ns"\nplot ' + ', \\\n'.join(plots) + '\n')
+    gnuplot(directory, 'stores', f'set logscale xy\nset xrange [{low}:{high}]\n'
+            'set xtics ("10,000" 1e4, "100,000" 1e5, "1 million" 1e6, "10 million" 1e7)\n'
+            'set ytics ("10 ns" 10, "100 ns" 1e2, "1 us" 1e3, "10 us" 1e4, "100 us" 1e5, "1 ms" 1e6, "10 ms" 1e7, '
+            '"100 ms" 1e8, "1 s" 1e9)\nset key outside right center vertical\n'
+            'set xlabel "sessions stored"\nset ylabel "one lookup"\nplot ' + ', \\\n'.join(plots) + '\n')
     return True
 
 

@@ -151,8 +151,8 @@ def pressure_faults(run):
                'slow, or was busy with something else; lower --rate')
     other = run.other_work()
     if other > OTHER_MAX:
-        yield (f'something else took {other:.0f} % of the servers\' core: is the machine busy? (More than {OTHER_MAX} % '
-               'spoils the figures.)')
+        yield (f'something else took {other:.0f} % of the servers\' core: is the machine busy? (More than '
+               f'{OTHER_MAX} % spoils the figures.)')
     n_open = open_at_switchover(run)
     if totals['errors'] > ERRORS_MAX * totals['visits_planned'] + n_open:
         kinds = ', '.join(f'{n} {kind}' for kind, n in totals['errors_by_kind'].items())

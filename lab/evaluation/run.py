@@ -43,9 +43,11 @@ class Process:
 
 
 def load_command(lab, plan, directory, rate, duration_s, thinks_s, visits):
-    words = [os.path.join(lab.build, 'load/tlsbaton-load'), '--rate', f'{rate:.3f}', '--duration', f'{duration_s:.6f}',
+    words = [os.path.join(lab.build, 'load/tlsbaton-load'), '--rate', f'{rate:.3f}',
+             '--duration', f'{duration_s:.6f}',
              '--think', ','.join(f'{think:.6f}' for think in thinks_s), '--visits', str(visits),
-             '--seed', str(plan.seed), '--timeout', f'{plan.timeout_s:g}', '--tls', plan.tls, '--ca', os.path.join(lab.state, 'server.pem'),
+             '--seed', str(plan.seed), '--timeout', f'{plan.timeout_s:g}',
+             '--tls', plan.tls, '--ca', os.path.join(lab.state, 'server.pem'),
              '--csv', os.path.join(directory, 'load.csv'), '--json', '--cpu', str(plan.load_core),
              '--source', ','.join(CLIENT_ADDRESSES)]
     if plan.tls == '1.2':

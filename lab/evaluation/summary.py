@@ -63,8 +63,9 @@ def drift(compared):
     found = compared.get('proposed/never-switched', {}).get('cpu_before')
     if not found or max(abs(found['min'] - 1), abs(found['max'] - 1)) <= DRIFT_MAX:
         return []
-    return [f'before the switchover, where both do the same, the ratio of proposed to never-switched is {found["min"]:.2f} to '
-            f'{found["max"]:.2f} instead of 1: the machine\'s speed changed between their runs, and the ratios have this error']
+    return ['before the switchover, where both do the same, the ratio of proposed to never-switched is '
+            f'{found["min"]:.2f} to {found["max"]:.2f} instead of 1: the machine\'s speed changed between their runs, '
+            'and the ratios have this error']
 
 
 def goals(arms, compared, setup):
@@ -118,5 +119,6 @@ def summarize(runs, setup):
     pair = 'proposed/never-switched'
     if pair in compared:
         compared[f'{pair}, drift corrected'] = drift_corrected(by_arm['proposed'], by_arm['never-switched'])
-    return rounded({'valid': not setup.get('rehearsal', False), 'setup': setup, 'arms': arms, 'ratios': compared, 'notes': drift(compared),
+    return rounded({'valid': not setup.get('rehearsal', False), 'setup': setup, 'arms': arms,
+                    'ratios': compared, 'notes': drift(compared),
                     'goals': goals(arms, compared, setup)})

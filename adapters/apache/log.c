@@ -5,15 +5,21 @@
  * With hundreds of children one restart of the daemon would fill the log with hundreds of equal
  * lines, at whatever time each child finds out. So all processes share a small page on which the
  * hashes of the last few lines stand with the time at which one of them wrote it: a line is written
- * once a minute, by the first that has it to say. The others' go to the log at level debug.
+ * once a minute, by the first that has it to say. The others' go to the log at level debug. Lines
+ * that differ in their figures only are equal: each child has its own.
  *
- * The page is a hint and guards nothing: relaxed atomics do, and two processes at the very same
- * moment may both write. An equal hash of two lines costs one of them a minute.
+ * A line is claimed by a compare-and-swap of the oldest slot, and who fails looks again: of two
+ * processes at the very same moment both want the same slot, since both saw the same page, and only
+ * one gets it. A slot's value never comes back, with its time in it. The page guards nothing else, so
+ * relaxed atomics do. An equal hash of two lines costs one of them a minute.
  */
 #include "mod_tlsbaton.h" /* first: Apache's headers need httpd.h before them */
 
 #include <sys/mman.h>
+#include <apr_lib.h>
 #include <http_log.h>
+
+#include "util/clock.h"
 
 APLOG_USE_MODULE(tlsbaton);
 
@@ -36,41 +42,56 @@ void log_set_server(server_rec *s)
 		said = NULL; /* then each process says its own */
 }
 
-/* FNV-1a; never 0. */
+/* FNV-1a of all but digits; never 0. */
 static uint32_t hash_line(const char *line)
 {
 	uint32_t hash = 2166136261u;
 
 	for (; *line != '\0'; ++line)
-		hash = (hash ^ (unsigned char)*line) * 16777619u;
+		if (!apr_isdigit(*line))
+			hash = (hash ^ (unsigned char)*line) * 16777619u;
 	return hash | 1;
 }
 
-static bool may_say(const char *line)
+static bool swap(_Atomic uint64_t *slot, uint64_t seen, uint64_t mine)
 {
-	uint32_t hash = hash_line(line), now_s = (uint32_t)apr_time_sec(apr_time_now());
+	return atomic_compare_exchange_strong_explicit(slot, &seen, mine, memory_order_relaxed,
+	                                               memory_order_relaxed);
+}
+
+/* One attempt: 1 if this process may say the line, 0 if it was said, -1 if another process was faster
+ * with the slot, for this line or for another. */
+static int claim(uint32_t hash, uint32_t now_s)
+{
 	uint64_t mine = (uint64_t)hash << 32 | now_s, oldest = UINT64_MAX;
 	size_t i_oldest = 0;
 
-	if (said == NULL)
-		return true;
 	for (size_t i = 0; i < SAID_SLOTS; ++i) {
 		uint64_t slot = atomic_load_explicit(&said->slots[i], memory_order_relaxed);
 
 		if (slot >> 32 == hash)
-			return now_s - (uint32_t)slot >= SAID_AGAIN_S &&
-			       atomic_compare_exchange_strong_explicit(&said->slots[i], &slot, mine,
-			                                               memory_order_relaxed,
-			                                               memory_order_relaxed);
+			/* Signed: it may have been said since this process looked at the clock. */
+			return (int32_t)(now_s - (uint32_t)slot) >= SAID_AGAIN_S &&
+			       swap(&said->slots[i], slot, mine);
 		if ((uint32_t)slot < (uint32_t)oldest) {
 			oldest = slot;
 			i_oldest = i;
 		}
 	}
-	/* If another line took the slot meanwhile, this one may be said again sooner. */
-	(void)atomic_compare_exchange_strong_explicit(&said->slots[i_oldest], &oldest, mine,
-	                                              memory_order_relaxed, memory_order_relaxed);
-	return true;
+	return swap(&said->slots[i_oldest], oldest, mine) ? 1 : -1;
+}
+
+static bool may_say(const char *line)
+{
+	uint32_t hash = hash_line(line), now_s = (uint32_t)(clock_coarse_ms() / 1000);
+	int claimed = -1;
+
+	if (said == NULL)
+		return true;
+	/* Each failure is another process's success: no number of processes makes it wait for one. */
+	while (claimed < 0)
+		claimed = claim(hash, now_s);
+	return claimed == 1;
 }
 
 void log_line(void *arg, int level, const char *line)

@@ -9,6 +9,10 @@
  * How a dead daemon is noticed: by the byte that wakes it (EPIPE), by a gate that reached its deadline, or
  * by its heartbeat. How a hung one is: by its heartbeat alone; the connection stays, notices go into the
  * ring, gates are open.
+ *
+ * What is said of it. The processes of a server share a log, and learn of one and the same fault in different
+ * ways: one loses its connection, one that was forked since finds nobody to connect to, a third is in the
+ * midst of its hello. All of them say the same line, so that a log that leaves out repetitions has it once.
  */
 #include "client/handle.h"
 
@@ -62,6 +66,25 @@ static void link_failed(struct tlsbaton *baton)
 	baton->backoff_ms = MIN(baton->backoff_ms * 2, BACKOFF_MS_MAX);
 }
 
+static void tell_gone(struct tlsbaton *baton)
+{
+	handle_tell(baton, NEWS_GONE, LOG_WARNING,
+	            "tlsbatond is gone: new sessions wait for its return, known ones still resume");
+}
+
+static void tell_hung(struct tlsbaton *baton)
+{
+	handle_tell(baton, NEWS_HUNG, LOG_WARNING,
+	            "tlsbatond hangs: new sessions wait for it, no client does");
+}
+
+/* This process, or the one that it was forked from, has had a daemon. */
+static bool had_daemon(const struct tlsbaton *baton)
+{
+	/* Relaxed: changed under the lock, which we hold. */
+	return atomic_load_explicit(&baton->view, memory_order_relaxed) != NULL;
+}
+
 static void link_lost(struct tlsbaton *baton)
 {
 	link_close(baton);
@@ -72,8 +95,7 @@ static void link_lost(struct tlsbaton *baton)
 	                      memory_order_relaxed);
 	baton->backoff_ms = BACKOFF_MS_MIN;
 	look_again_in(baton, 0);
-	handle_tell(baton, NEWS_GONE, LOG_WARNING,
-	            "tlsbatond is gone: new sessions wait for its return, known ones still resume");
+	tell_gone(baton);
 }
 
 void link_wake(struct tlsbaton *baton)
@@ -200,7 +222,11 @@ static void try_hello(struct tlsbaton *baton)
 		look_again_in(baton, LOOK_MS_HELLO);
 		return;
 	}
-	if (r == -EPROTO)
+	if (r == -EAGAIN)
+		tell_hung(baton);
+	else if (r == -ECONNRESET && had_daemon(baton))
+		tell_gone(baton);
+	else if (r == -EPROTO)
 		handle_tell(baton, NEWS_FOREIGN, LOG_WARNING,
 		            "tlsbatond at %s is of another version than this library (%s, protocol "
 		            "%d): sessions are not shared until both are the same",
@@ -215,6 +241,18 @@ static void try_hello(struct tlsbaton *baton)
 
 /* ---- Steps ---- */
 
+static void tell_unreachable(struct tlsbaton *baton, int error)
+{
+	if (error == EAGAIN) /* its backlog is full: it accepts nobody */
+		tell_hung(baton);
+	else if (had_daemon(baton))
+		tell_gone(baton);
+	else
+		handle_tell(baton, NEWS_ABSENT, LOG_WARNING,
+		            "no tlsbatond at %s (%s): sessions are not shared until there is",
+		            baton->address.sun_path, strerror(error));
+}
+
 static void try_connect(struct tlsbaton *baton)
 {
 	const struct sockaddr *address = (const struct sockaddr *)&baton->address;
@@ -222,12 +260,7 @@ static void try_connect(struct tlsbaton *baton)
 	carry_expire(baton);
 	baton->socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (baton->socket < 0 || connect(baton->socket, address, sizeof(baton->address)) < 0) {
-		/* After a connection its end was told already, and is what this is about. */
-		if (baton->told != NEWS_GONE)
-			handle_tell(
-			    baton, NEWS_ABSENT, LOG_WARNING,
-			    "no tlsbatond at %s (%s): sessions are not shared until there is",
-			    baton->address.sun_path, strerror(errno));
+		tell_unreachable(baton, errno);
 		link_failed(baton);
 		return;
 	}
@@ -248,8 +281,7 @@ static void check_alive(struct tlsbaton *baton)
 		if (baton->told == NEWS_HUNG)
 			handle_tell(baton, NEWS_UP, LOG_NOTICE, "tlsbatond answers again");
 	} else {
-		handle_tell(baton, NEWS_HUNG, LOG_WARNING,
-		            "tlsbatond hangs: new sessions wait for it, no client does");
+		tell_hung(baton);
 	}
 	look_again_in(baton, LOOK_MS);
 }

@@ -86,6 +86,8 @@ int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_ca
 		ring_unmap_page(page);
 		return -EPROTO;
 	}
+	/* The daemon's lock holds for as long as it lives; ours is for the time after, where the limit allows it. */
+	(void)!ring_lock(data, page->data_bytes);
 	ring_producer_init(&ring, page, data);
 	carry_counters(baton, page);
 	/* A turn of its own makes the futex refuse whoever read the old page's just before the change. */

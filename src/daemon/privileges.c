@@ -53,7 +53,7 @@ int privileges_harden(char *error, size_t error_size)
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-	/* Not fatal: the table says so when it cannot be locked. */
+	/* Not fatal: it is said of the table and the rings when they cannot be locked. */
 	(void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	return 0;
 }

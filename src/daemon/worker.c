@@ -15,6 +15,19 @@
 _Static_assert(RING_ID_MAX == TABLE_ID_MAX && RING_DER_MAX == TABLE_DER_MAX,
                "what the ring lets through is what the table takes");
 
+static void lock_ring(struct worker *worker)
+{
+	int r = ring_lock(worker->data, worker->data_bytes);
+
+	if (r == 0 || worker->workers->lock_failed)
+		return;
+	worker->workers->lock_failed = true;
+	log_warning(
+	    "a worker's ring cannot be locked in memory (%s): sessions may be swapped to disk; "
+	    "raise RLIMIT_MEMLOCK",
+	    strerror(-r));
+}
+
 int worker_new(struct worker **out, struct workers *workers, size_t ring_bytes,
                uint8_t copy[RING_COPY_BYTES], int *ring_fd)
 {
@@ -34,6 +47,7 @@ int worker_new(struct worker **out, struct workers *workers, size_t ring_bytes,
 	if (r < 0)
 		return r;
 	worker->data_bytes = worker->page->data_bytes;
+	lock_ring(worker);
 	r = ring_consumer_init(&worker->consumer, worker->page, worker->data, worker->data_bytes,
 	                       copy);
 	if (r < 0)
@@ -51,11 +65,12 @@ void worker_free(struct worker *worker)
 		return;
 	if (worker->readable)
 		event_free(worker->readable);
-	closep(&worker->fd);
 	/* Not wiped while the worker lives: it carries over what we have not taken. worker_take() wiped the
-	 * rest, and the memory itself goes with its last user. */
-	ring_unmap_data(worker->data, worker->data_bytes, false);
+	 * rest, and the memory itself goes with its last user. A malformed ring has nothing to carry over, and its
+	 * worker, which lives, may keep it for long. */
+	ring_unmap_data(worker->data, worker->data_bytes, worker->malformed);
 	ring_unmap_page(worker->page);
+	closep(&worker->fd);
 	free(worker);
 }
 
@@ -103,6 +118,7 @@ int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg,
 		ring_release(&worker->consumer);
 	}
 	*n_taken = n;
+	worker->malformed = r < 0;
 	return r < 0 ? r : 0;
 }
 

@@ -21,6 +21,7 @@ struct worker {
 	uint8_t *data;
 	size_t data_bytes;
 	struct ring_consumer consumer;
+	bool malformed;         /* a notice was: its ring is of no more use */
 	bool busy;              /* on the busy list: looked at, so notices do not wake us */
 	unsigned n_empty_looks; /* in a row */
 	/* Batches whose records are stored and not yet acked, oldest first: a ring of its own. */
@@ -41,6 +42,7 @@ struct workers {
 	void *arg;
 	struct event_base *base;
 	int listener;
+	bool lock_failed;       /* a ring could not be locked; it was said */
 	bool bound;             /* the socket file is ours to unlink */
 	int doze_fd;            /* a timerfd: libevent's own timers count in milliseconds */
 	bool dozing;            /* it is armed */

@@ -122,7 +122,15 @@ int ring_map_private(size_t data_bytes, struct ring_page **page, uint8_t **data)
 		return r;
 	(*page)->magic = RING_MAGIC;
 	(*page)->data_bytes = data_bytes;
+	/* A worker's own memory, whose other parts hold the same secrets and are not locked either. */
+	(void)!ring_lock(*data, data_bytes);
 	return 0;
+}
+
+int ring_lock(uint8_t *data, size_t data_bytes)
+{
+	/* On fault: most rings are used a few pages deep until they have gone round. */
+	return mlock2(data, data_bytes, MLOCK_ONFAULT) < 0 ? -errno : 0;
 }
 
 int ring_move_page(struct ring_page *page, struct ring_page *to)

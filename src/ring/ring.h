@@ -102,8 +102,12 @@ int ring_create(size_t data_bytes, int *fd) MUST_CHECK;
  */
 int ring_map(int fd, struct ring_page **page, uint8_t **data) MUST_CHECK;
 
-/* The same, of a ring that no daemon knows, in private memory. */
+/* The same, of a ring that no daemon knows, in private memory, which is locked if the limit allows it. */
 int ring_map_private(size_t data_bytes, struct ring_page **page, uint8_t **data) MUST_CHECK;
+
+/* Keeps the data, page by page as they come into use, from being swapped out, for as long as this process maps it.
+ * Returns 0 or a negated errno (-ENOMEM, -EPERM: raise RLIMIT_MEMLOCK). */
+int ring_lock(uint8_t *data, size_t data_bytes) MUST_CHECK;
 
 /* Moves the mapping of `page` over the one at `to`, in one step for all threads: each access finds the old
  * page or the new one. Returns 0 or a negated errno, and then nothing has changed. */

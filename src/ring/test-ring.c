@@ -9,7 +9,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "ring/ring.h"
 
@@ -209,6 +212,70 @@ static void test_what_was_taken_but_not_released_is_found_again(void **state)
 	assert_int_equal(ring_next(&successor, &notice), 0);
 	assert_int_equal(notice.seq, 3);
 	assert_int_equal(ring_next(&successor, &notice), RING_EMPTY);
+}
+
+static size_t locked_kb(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	char line[256];
+	size_t kb = SIZE_MAX;
+
+	assert_non_null(status);
+	while (fgets(line, sizeof(line), status))
+		if (strncmp(line, "VmLck:", 6) == 0)
+			kb = strtoul(line + 6, NULL, 10);
+	(void)fclose(status);
+	assert_true(kb != SIZE_MAX);
+	return kb;
+}
+
+static void test_the_data_is_locked(void **state)
+{
+	struct fixture *f = *state;
+	struct ring_page *page;
+	uint8_t *data;
+	size_t before;
+	int r;
+
+	before = locked_kb();
+	r = ring_lock(f->data, f->data_bytes);
+	if (r == -EPERM || r == -ENOMEM)
+		skip(); /* the limit is lower than one ring */
+	assert_int_equal(r, 0);
+	assert_int_equal(locked_kb(), before + f->data_bytes / 1024);
+	assert_int_equal(ring_map_private(RING_BYTES_MIN, &page, &data), 0);
+	assert_int_equal(locked_kb(), before + f->data_bytes / 1024 + RING_BYTES_MIN / 1024);
+	ring_unmap_page(page);
+	ring_unmap_data(data, RING_BYTES_MIN, true);
+	assert_int_equal(locked_kb(), before + f->data_bytes / 1024);
+}
+
+/* A ring that cannot be locked is told of, and works. */
+static void test_beyond_the_limit(void **state)
+{
+	static const struct rlimit none = {0};
+	struct fixture *f = *state;
+	int status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct ring_page *page;
+		uint8_t *data;
+		int r;
+
+		if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setuid(65534) < 0)
+			_exit(2);
+		r = ring_lock(f->data, f->data_bytes);
+		if (r != -EPERM && r != -ENOMEM)
+			_exit(3);
+		_exit(ring_map_private(RING_BYTES_MIN, &page, &data) == 0 ? 0 : 4);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 /* ---- A worker that lies ---- */
@@ -487,6 +554,8 @@ int main(void)
 	    T(test_lengths_out_of_range_are_not_put),
 	    T(test_a_sleeper_is_woken_once),
 	    T(test_what_was_taken_but_not_released_is_found_again),
+	    T(test_the_data_is_locked),
+	    T(test_beyond_the_limit),
 	    T(test_a_head_from_elsewhere),
 	    T(test_a_head_that_goes_back),
 	    T(test_headers_that_lie),

@@ -25,8 +25,12 @@ if ! unshare --net true 2>/dev/null; then
 	exit 77
 fi
 
+# Whose test it is: apache or nginx.
+SERVER=${SERVER:-apache}
+
 lab()
 {
+	[ "${1:-}" != up ] || set -- up --server "$SERVER" "${@:2}"
 	"$LAB_ROOT/lab/lab" "$@"
 }
 

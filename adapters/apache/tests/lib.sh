@@ -1,127 +1,17 @@
 # For the tests of mod_tlsbaton, to be sourced: a real Apache on loopback, as root (it starts as root and
-# serves as www-data, as it does in real life), with everything that it writes in a directory of the test.
+# serves as www-data, as it does in real life). adapters/tests/lib.sh has the rest.
 #
 # Usage, in a test: . "$(dirname "$0")/lib.sh"    with MOD_TLSBATON and DAEMON in the environment
 #   (mod_tlsbaton.so, and the test-daemon that stands in for tlsbatond; Meson sets both).
 # shellcheck shell=bash
-set -euo pipefail
-
 HTTPD=/usr/sbin/apache2
 LIBEXEC=/usr/lib/apache2/modules
+# shellcheck source=adapters/tests/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tests/lib.sh"
 
-skip()
-{
-	echo "skipped: $*"
-	exit 77
-}
-
-[ "$(id -u)" = 0 ] || skip "needs root"
 [ -x $HTTPD ] || skip "needs Debian's apache2-bin"
-for command in openssl curl python3; do
-	command -v $command >/dev/null || skip "needs $command"
-done
-id www-data >/dev/null 2>&1 || skip "needs the user www-data"
-
-T=$(mktemp -d)
-chmod 755 "$T"
-SOCKET=$T/worker.sock
-N_CHECKS=0
-CASE=
-
-# ---- Checks ----
-
-case_()
-{
-	CASE=$*
-	echo "-- $CASE"
-}
-
-fail()
-{
-	echo "FAILED ($CASE): $*" >&2
-	[ ! -e "$T/answer.err" ] || grep -v '^depth=\|^verify ' "$T/answer.err" >&2
-	for log in "$T"/*/error.log; do
-		[ ! -e "$log" ] || { echo "== $log" && tail -n 25 "$log"; } >&2
-	done
-	exit 1
-}
-
-# is WHAT GOT WANTED
-is()
-{
-	N_CHECKS=$((N_CHECKS + 1))
-	[ "$2" = "$3" ] || fail "$1: '$2', not '$3'"
-}
-
-# at_least WHAT GOT MINIMUM
-at_least()
-{
-	N_CHECKS=$((N_CHECKS + 1))
-	[ "$2" -ge "$3" ] || fail "$1: $2, less than $3"
-}
-
-# Waits until COMMAND… succeeds: for what other processes do in their own time. A test that passes
-# never waits longer than it must; one that fails gives up after some 10 seconds.
-until_true()
-{
-	local i
-	for ((i = 0; i < 500; i++)); do
-		! "$@" || return 0
-		sleep 0.02
-	done
-	fail "never became true: $*"
-}
-
-# ---- The daemon ----
-
-DAEMON_PID=
-DAEMON_OUT=
-
-# daemon_start now|hold DEADLINE_MS
-daemon_start()
-{
-	local line
-	# shellcheck disable=SC2093 # the exec in the substitution gives $! the daemon's own process ID
-	exec {DAEMON_OUT}< <(exec "$DAEMON" "$SOCKET" "$T/table" "$1" "$2" www-data)
-	DAEMON_PID=$!
-	read -r -t 10 line <&"$DAEMON_OUT" || fail "the daemon did not start"
-	[ "$line" = ready ] || fail "the daemon said: $line"
-}
-
-# daemon_end SIGNAL
-daemon_end()
-{
-	[ -n "$DAEMON_PID" ] || return 0
-	kill -"$1" "$DAEMON_PID"
-	wait "$DAEMON_PID" 2>/dev/null || true
-	DAEMON_PID=
-	exec {DAEMON_OUT}<&-
-}
-
-# figure NAME: one of the figures that the daemon shows.
-figure()
-{
-	local line
-	kill -USR1 "$DAEMON_PID"
-	read -r -t 10 line <&"$DAEMON_OUT" || fail "the daemon shows no figures"
-	line=" $line "
-	line=${line##* "$1"=}
-	echo "${line%% *}"
-}
-
-figure_is()
-{
-	[ "$(figure "$1")" = "$2" ]
-}
 
 # ---- Apache ----
-
-make_certificates()
-{
-	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
-		-addext basicConstraints=critical,CA:FALSE \
-		-keyout "$T/server.key" -out "$T/server.crt" 2>/dev/null
-}
 
 # write_config NAME: $T/NAME/httpd.conf, from these variables:
 MPM=event
@@ -216,11 +106,6 @@ apache_refuses()
 	until_true no_process "$1"
 }
 
-says()
-{
-	grep -qsF -- "$2" "$T/$1/start.log" "$T/$1/error.log"
-}
-
 no_process()
 {
 	! pgrep -f "^$HTTPD -f $T/$1/httpd.conf" >/dev/null
@@ -255,39 +140,12 @@ apache_stop()
 	until_true test ! -e "/proc/$pid"
 }
 
-# n_lines NAME TEXT: how many lines of its error log have TEXT.
-n_lines()
-{
-	grep -cF -- "$2" "$T/$1/error.log" || true
-}
-
 no_crash()
 {
 	is "crashed children of $1" "$(n_lines "$1" 'exit signal')" 0
 }
 
 # ---- Clients ----
-
-# get PATH [IN|-] [OUT|-] [OPTION…]: a request with OpenSSL's client on a connection of its own, with the
-# session in file IN, leaving the session to be resumed next in OUT. Prints New or Reused (or failed); the
-# answer is in $T/answer.
-get()
-{
-	local path=$1 in=${2:--} out=${3:--} options=()
-	shift $(($# < 3 ? $# : 3))
-	[ "$in" = - ] || options+=(-sess_in "$in")
-	[ "$out" = - ] || options+=(-sess_out "$out")
-	printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" |
-		timeout 20 openssl s_client -connect "127.0.0.1:$PORT" -ign_eof "${options[@]}" "$@" \
-			>"$T/answer" 2>"$T/answer.err" || true
-	# A resumption with TLS 1.2 is no new session: the old one goes on.
-	[ "$out" = - ] || [ "$in" = - ] || [ -e "$out" ] || cp "$in" "$out"
-	if grep -q '^HTTP/1.1 200' "$T/answer"; then
-		grep -aoE -m 1 '^(New|Reused), TLS' "$T/answer" | cut -d, -f1
-	else
-		echo failed
-	fi
-}
 
 # status_of NAME: a value that the child which served the last `get /server-status?auto` showed.
 status_of()
@@ -328,24 +186,3 @@ get_elsewhere()
 	done
 	echo "not Reused elsewhere"
 }
-
-finish()
-{
-	local status=$? pid file
-	trap - EXIT
-	daemon_end KILL 2>/dev/null || true
-	for file in "$T"/*/pid; do
-		[ -e "$file" ] || continue
-		pid=$(cat "$file")
-		kill -TERM "$pid" 2>/dev/null || continue
-		for _ in {1..250}; do
-			[ -e "/proc/$pid" ] || break
-			sleep 0.02
-		done
-	done
-	[ "$status" != 0 ] || echo "$N_CHECKS checks passed"
-	rm -rf "$T"
-	exit "$status"
-}
-trap finish EXIT
-trap 'exit 1' TERM INT

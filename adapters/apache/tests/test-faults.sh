@@ -66,7 +66,7 @@ one_child # which then has seen all of them
 apache_start server
 is "full" "$(get /hello - "$T/s")" New
 for how in reset garbage silence; do
-	python3 "$(dirname "$0")/bad-client.py" "$PORT" "${PROTOCOL#TLSv}" "$how" "$T/s" || fail "bad client: $how"
+	bad_client "$how" "$T/s"
 	is "after $how" "$(get '/server-status?auto' "$T/s")" Reused
 done
 at_least "removals that OpenSSL asked for" "$(status_of RemovalsIgnored)" 1

@@ -4,7 +4,7 @@
  *
  * Usage: test-daemon SOCKET TABLE now|hold DEADLINE_MS USER
  *   now   every notice is acked as soon as it is in the table, as if a peer had answered
- *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`
+ *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`; each further SIGUSR2 changes again
  * Says "ready" on standard output when it listens, and at SIGUSR1 one line of figures:
  *   workers=N puts=N stored=N removed=N hits=N gate_waits=N gate_timeouts=N n_der=BYTES expires=SECONDS
  * with length and expiry of the last record that was stored. SIGTERM stops it cleanly.
@@ -88,7 +88,7 @@ static void on_release(evutil_socket_t signal, short what, void *arg)
 
 	(void)signal;
 	(void)what;
-	d->hold = false;
+	d->hold = !d->hold;
 	on_batch(d);
 }
 

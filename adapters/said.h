@@ -1,0 +1,22 @@
+/*
+ * A line that all processes of a server have to say stands in its error log once.
+ *
+ * Each worker has its own connection to the daemon and says when that is lost and when it is back. With hundreds
+ * of workers one restart of the daemon would fill the log with hundreds of equal lines, at whatever time
+ * each finds out. So all processes share a small page on which the hashes of the last few lines stand with
+ * the time at which one of them wrote it: a line is written once a minute, by the first that has it to say.
+ * Lines that differ in their figures only are equal: each process has its own.
+ */
+#ifndef TLSBATON_ADAPTERS_SAID_H
+#define TLSBATON_ADAPTERS_SAID_H
+
+#include <stdbool.h>
+
+/* In the parent, before it forks: makes the page, which stays for good. Further calls do nothing. Without it, or
+ * without memory, each process says its own. */
+void said_init(void);
+
+/* Whether this process is to write `line`. May be called by any thread. */
+bool said_may(const char *line);
+
+#endif

@@ -1,0 +1,181 @@
+# What the tests of the servers' modules share, to be sourced: checks, the daemon that stands in for tlsbatond, and
+# clients. A test has real servers on loopback, and everything that it writes in a directory of its own.
+# DAEMON is test-daemon (Meson sets it). A server NAME has its files in $T/NAME, among them pid and error.log.
+# shellcheck shell=bash
+set -euo pipefail
+
+ADAPTER_TESTS=$(dirname "${BASH_SOURCE[0]}")
+
+skip()
+{
+	echo "skipped: $*"
+	exit 77
+}
+
+[ "$(id -u)" = 0 ] || skip "needs root"
+for command in openssl curl python3; do
+	command -v $command >/dev/null || skip "needs $command"
+done
+id www-data >/dev/null 2>&1 || skip "needs the user www-data"
+
+T=$(mktemp -d)
+chmod 755 "$T"
+SOCKET=$T/worker.sock
+N_CHECKS=0
+CASE=
+
+# ---- Checks ----
+
+case_()
+{
+	CASE=$*
+	echo "-- $CASE"
+}
+
+fail()
+{
+	echo "FAILED ($CASE): $*" >&2
+	[ ! -e "$T/answer.err" ] || grep -v '^depth=\|^verify ' "$T/answer.err" >&2
+	for log in "$T"/*/error.log; do
+		[ ! -e "$log" ] || { echo "== $log" && tail -n 25 "$log"; } >&2
+	done
+	exit 1
+}
+
+# is WHAT GOT WANTED
+is()
+{
+	N_CHECKS=$((N_CHECKS + 1))
+	[ "$2" = "$3" ] || fail "$1: '$2', not '$3'"
+}
+
+# at_least WHAT GOT MINIMUM
+at_least()
+{
+	N_CHECKS=$((N_CHECKS + 1))
+	[ "$2" -ge "$3" ] || fail "$1: $2, less than $3"
+}
+
+# Waits until COMMAND… succeeds: for what other processes do in their own time. A test that passes
+# never waits longer than it must; one that fails gives up after some 10 seconds.
+until_true()
+{
+	local i
+	for ((i = 0; i < 500; i++)); do
+		! "$@" || return 0
+		sleep 0.02
+	done
+	fail "never became true: $*"
+}
+
+# ---- The daemon ----
+
+DAEMON_PID=
+DAEMON_OUT=
+
+# daemon_start now|hold DEADLINE_MS
+daemon_start()
+{
+	local line
+	# shellcheck disable=SC2093 # the exec in the substitution gives $! the daemon's own process ID
+	exec {DAEMON_OUT}< <(exec "$DAEMON" "$SOCKET" "$T/table" "$1" "$2" www-data)
+	DAEMON_PID=$!
+	read -r -t 10 line <&"$DAEMON_OUT" || fail "the daemon did not start"
+	[ "$line" = ready ] || fail "the daemon said: $line"
+}
+
+# daemon_end SIGNAL
+daemon_end()
+{
+	[ -n "$DAEMON_PID" ] || return 0
+	kill -"$1" "$DAEMON_PID"
+	wait "$DAEMON_PID" 2>/dev/null || true
+	DAEMON_PID=
+	exec {DAEMON_OUT}<&-
+}
+
+# figure NAME: one of the figures that the daemon shows.
+figure()
+{
+	local line
+	kill -USR1 "$DAEMON_PID"
+	read -r -t 10 line <&"$DAEMON_OUT" || fail "the daemon shows no figures"
+	line=" $line "
+	line=${line##* "$1"=}
+	echo "${line%% *}"
+}
+
+figure_is()
+{
+	[ "$(figure "$1")" = "$2" ]
+}
+
+# ---- Servers ----
+
+make_certificates()
+{
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+		-addext basicConstraints=critical,CA:FALSE \
+		-keyout "$T/server.key" -out "$T/server.crt" 2>/dev/null
+}
+
+# n_lines NAME TEXT: how many lines of its error log have TEXT.
+n_lines()
+{
+	grep -cF -- "$2" "$T/$1/error.log" || true
+}
+
+says()
+{
+	grep -qsF -- "$2" "$T/$1/start.log" "$T/$1/error.log"
+}
+
+# ---- Clients ----
+
+# get PATH [IN|-] [OUT|-] [OPTION…]: a request with OpenSSL's client on a connection of its own, with the
+# session in file IN, leaving the session to be resumed next in OUT. Prints New or Reused (or failed); the
+# answer is in $T/answer.
+get()
+{
+	local path=$1 in=${2:--} out=${3:--} options=()
+	shift $(($# < 3 ? $# : 3))
+	[ "$in" = - ] || options+=(-sess_in "$in")
+	[ "$out" = - ] || options+=(-sess_out "$out")
+	printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" |
+		timeout 20 openssl s_client -connect "127.0.0.1:$PORT" -ign_eof "${options[@]}" "$@" \
+			>"$T/answer" 2>"$T/answer.err" || true
+	# A resumption with TLS 1.2 is no new session: the old one goes on.
+	[ "$out" = - ] || [ "$in" = - ] || [ -e "$out" ] || cp "$in" "$out"
+	if grep -q '^HTTP/1.1 200' "$T/answer"; then
+		grep -aoE -m 1 '^(New|Reused), TLS' "$T/answer" | cut -d, -f1
+	else
+		echo failed
+	fi
+}
+
+# bad_client HOW SESSION: a client that resumes SESSION, has its answer, and ends badly (bad-client.py).
+bad_client()
+{
+	python3 "$ADAPTER_TESTS/bad-client.py" "$PORT" "${PROTOCOL#TLSv}" "$1" "$2" || fail "bad client: $1"
+}
+
+finish()
+{
+	local status=$? pid file
+	trap - EXIT
+	daemon_end KILL 2>/dev/null || true
+	for file in "$T"/*/pid; do
+		[ -e "$file" ] || continue
+		pid=$(cat "$file")
+		kill -TERM "$pid" 2>/dev/null || continue
+		for _ in {1..250}; do
+			[ -e "/proc/$pid" ] || break
+			sleep 0.02
+		done
+	done
+	[ "$status" != 0 ] || echo "$N_CHECKS checks passed"
+	rm -rf "$T"
+	exit "$status"
+}
+trap finish EXIT
+trap 'exit 1' TERM INT

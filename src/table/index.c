@@ -4,7 +4,7 @@
  * Each ID has two candidate buckets of eight slots, one cache line each. A new record goes to the first until
  * six of its slots are taken, and then to the emptier of the two. Choosing keeps buckets so even that both are
  * full only when the whole index nearly is. Choosing late keeps nearly all records in their first bucket, where
- * a lookup finds them without the second: nine of ten when the log is full, more when it is not. A slot
+ * a lookup finds them without the second: seven of eight when the log is full, more when it is not. A slot
  * whose position is below the tail is free by definition, so reclaiming log costs nothing here. Slots of
  * records killed amid the log are cleared.
  *

@@ -119,6 +119,29 @@ make_certificates()
 		-keyout "$T/server.key" -out "$T/server.crt" 2>/dev/null
 }
 
+# A client's certificate whose many names make a DER of some kilobytes, and its authority.
+make_client_certificate()
+{
+	local names
+	names=$(printf 'DNS:name-%03d.of.a.client.example,' {1..100})
+	openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout "$T/ca.key" -out "$T/ca.crt" -subj /CN=ca 2>/dev/null
+	openssl req -newkey rsa:2048 -nodes -keyout "$T/client.key" -subj /CN=client -out "$T/client.csr" 2>/dev/null
+	openssl x509 -req -in "$T/client.csr" -CA "$T/ca.crt" -CAkey "$T/ca.key" -CAcreateserial -days 2 \
+		-extfile <(echo "subjectAltName=${names%,}") -out "$T/client.crt" 2>/dev/null
+}
+
+# load N: clients one after the other, each with a full handshake, until $T/stop is there. Says in $T/load.N how
+# many there were, and how many failed.
+load()
+{
+	local n=0 n_failed=0
+	until [ -e "$T/stop" ]; do
+		n=$((n + 1))
+		curl -sk -o /dev/null "https://127.0.0.1:$PORT/hello" || n_failed=$((n_failed + 1))
+	done
+	echo "$n $n_failed" >"$T/load.$1"
+}
+
 # n_lines NAME TEXT: how many lines of its error log have TEXT.
 n_lines()
 {

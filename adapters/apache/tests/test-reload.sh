@@ -11,17 +11,6 @@ daemon_start now 1000
 apache_start server
 is "full" "$(get /hello - "$T/s")" New
 
-# Clients one after the other, each with a full handshake, until $T/stop is there.
-load()
-{
-	local n=0 n_failed=0
-	until [ -e "$T/stop" ]; do
-		n=$((n + 1))
-		curl -sk -o /dev/null "https://127.0.0.1:$PORT/hello" || n_failed=$((n_failed + 1))
-	done
-	echo "$n $n_failed" >"$T/load.$1"
-}
-
 case_ "graceful restarts under load"
 load 1 &
 load_1=$!

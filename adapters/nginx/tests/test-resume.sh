@@ -9,12 +9,7 @@ PROTOCOL=$1
 make_certificates
 daemon_start now 1000
 
-# A client's certificate whose many names make a DER of some kilobytes, and one of nobody.
-openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout "$T/ca.key" -out "$T/ca.crt" -subj /CN=ca 2>/dev/null
-names=$(for i in {1..100}; do printf 'DNS:name-%03d.of.a.client.example,' "$i"; done)
-openssl req -newkey rsa:2048 -nodes -keyout "$T/client.key" -subj /CN=client -out "$T/client.csr" 2>/dev/null
-openssl x509 -req -in "$T/client.csr" -CA "$T/ca.crt" -CAkey "$T/ca.key" -CAcreateserial -days 2 \
-	-extfile <(echo "subjectAltName=${names%,}") -out "$T/client.crt" 2>/dev/null
+make_client_certificate
 # The service's second certificate.
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
 	-addext basicConstraints=critical,CA:FALSE -keyout "$T/ec.key" -out "$T/ec.crt" 2>/dev/null

@@ -1,13 +1,20 @@
 /*
  * When the rings are looked into.
  *
- * Waking a process is what costs: tens of microseconds on a virtual machine, paid by the worker in the
- * middle of a handshake. So it is done for the first notice after a silence, and not while sessions keep
- * coming. The daemon then dozes: it looks into the rings of all busy workers every WORKERS_DOZE_US, and
- * nobody wakes it. When WORKERS_DOZES looks in a row found nothing at all, it goes to sleep: each busy
- * worker's `sleeping` flag goes up, and the next notice sends one byte. A worker that is silent for
- * WORKER_DOZES looks while others are not goes to sleep alone, so that a look costs what is in use, and
- * not what is connected.
+ * Two things cost. A wake-up is paid by the worker, in the middle of a handshake: some 8 us where the daemon
+ * shares its processor, 25 to 150 us where an idle one has to be woken, most on virtual machines. A look at
+ * rings that are empty is paid by everybody else on the daemon's processor: a timer, two switches, some 15 us.
+ * So how it is done depends on the pace at which notices come:
+ *
+ * Slow: the daemon sleeps. Each busy worker's `sleeping` flag is up, and a notice sends one byte.
+ *
+ * Fast, when most looks would find something: it dozes. It looks into the rings of all busy workers every
+ * WORKERS_DOZE_US, and nobody wakes it. A worker that is silent for WORKER_DOZES looks while others are not
+ * goes to sleep alone, so that a look costs what is in use, and not what is connected.
+ *
+ * The pace is the number of notices of the last WORKERS_PACE_US, fading out linearly. It must rise above
+ * PACE_DOZE for the daemon to doze and fall below PACE_SLEEP for it to sleep: the two are apart since with many
+ * workers a change is expensive, each of them being asleep or not by itself.
  *
  * A doze is short beside what a notice then does on its way to a peer and back, and it is short beside the
  * time from a handshake's end to its response's start, which is when the ack is wanted. A look that found
@@ -22,10 +29,13 @@
 #include <sys/timerfd.h>
 #include <time.h>
 
-#define WORKERS_LOOK 256    /* notices a worker and look */
-#define WORKERS_DOZE_US 500 /* 2,000 looks a second: 1 % of a core */
-#define WORKERS_DOZES 8
+#define WORKERS_LOOK 256 /* notices a worker and look */
+#define WORKERS_DOZE_US 500
 #define WORKER_DOZES 256
+#define WORKERS_PACE_US 8000
+#define PACE_ONE 256             /* one notice: the pace is a fixed-point number */
+#define PACE_DOZE (8 * PACE_ONE) /* 1,000 notices a second: every other look finds one */
+#define PACE_SLEEP (4 * PACE_ONE)
 
 void worker_drop(struct worker *worker)
 {
@@ -94,6 +104,18 @@ static void set_doze(struct workers *workers, bool dozing)
 		          strerror(errno)); /* cannot fail with these arguments */
 }
 
+/* Counts what a look has found. Returns whether it goes on dozing, or begins to. */
+static bool keep_pace(struct workers *workers, size_t n_taken)
+{
+	const int64_t now_us = clock_monotonic_us();
+	const int64_t past_us = MIN(now_us - workers->paced_us, WORKERS_PACE_US);
+
+	workers->pace -= workers->pace * (uint64_t)past_us / WORKERS_PACE_US;
+	workers->pace += n_taken * PACE_ONE;
+	workers->paced_us = now_us;
+	return workers->pace >= (workers->dozing ? PACE_SLEEP : PACE_DOZE);
+}
+
 static void look_at_all(struct workers *workers)
 {
 	struct worker *worker, *next;
@@ -110,8 +132,7 @@ static void look_at_all(struct workers *workers)
 	}
 	if (n_taken > 0)
 		workers->ops->batch(workers->arg);
-	workers->n_empty_looks = n_taken > 0 ? 0 : workers->n_empty_looks + 1;
-	if (workers->n_empty_looks >= WORKERS_DOZES)
+	if (!keep_pace(workers, n_taken))
 		for (worker = TAILQ_FIRST(&workers->busy); worker; worker = next) {
 			next = TAILQ_NEXT(worker, busy_entry);
 			worker_sleep(worker);
@@ -148,7 +169,6 @@ void worker_wake(struct worker *worker)
 		worker->n_empty_looks = 0;
 		ring_stay_awake(worker->page);
 	}
-	workers->n_empty_looks = 0;
 	event_active(workers->look, EV_TIMEOUT, 0);
 }
 

@@ -42,11 +42,12 @@ struct workers {
 	void *arg;
 	struct event_base *base;
 	int listener;
-	bool lock_failed;       /* a ring could not be locked; it was said */
-	bool bound;             /* the socket file is ours to unlink */
-	int doze_fd;            /* a timerfd: libevent's own timers count in milliseconds */
-	bool dozing;            /* it is armed */
-	unsigned n_empty_looks; /* in a row, in all rings */
+	bool lock_failed; /* a ring could not be locked; it was said */
+	bool bound;       /* the socket file is ours to unlink */
+	int doze_fd;      /* a timerfd: libevent's own timers count in milliseconds */
+	bool dozing;      /* it is armed */
+	uint64_t pace;    /* notices of late (looks.c), as of: */
+	int64_t paced_us;
 	struct event *acceptable, *look, *doze, *heartbeat;
 	bool accepting;
 	struct worker_list all, busy;

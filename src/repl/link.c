@@ -117,6 +117,9 @@ static int link_read(struct link *link)
 		if (r == 1) {
 			link->n_in += n;
 			n_read += n;
+			/* Asking the socket for more only to hear that there is none is a system call for each
+			 * ack; if there is, it is announced. */
+			empty = !SSL_has_pending(link->ssl);
 		} else {
 			(void)link_wait(link, r);
 			empty = true;

@@ -98,8 +98,9 @@ void tlsbaton_free(tlsbaton *baton);
  */
 int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx);
 
-/* The number of the last notice that was sent for a session of `ssl` (for the gate); 0: none. Only for
- * contexts given to tlsbaton_attach(). */
+/* The number of the last notice that was sent for a session of `ssl` (for the gate): one that it made, or one that
+ * it resumes and that was not yet where the policy wants it; 0: none. Only for contexts given to
+ * tlsbaton_attach(). */
 uint64_t tlsbaton_ssl_notice(const SSL *ssl);
 
 /*
@@ -115,11 +116,15 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
  * Looks a session up in the node's table. Out: its DER in `der` (of `der_size` bytes; TLSBATON_DER_MAX
  * always does; what follows the DER in it may be overwritten) and its length, and `*expires_s` (may be NULL), when it expires: with TLS 1.3 each
  * resumption makes a new session, which must not outlive the one it came from, so put it with this expiry
- * at the latest. The record is a copy: wipe it after use. Bounded time, no system call.
+ * at the latest. The record is a copy: wipe it after use. `*notice` (may be NULL), for the gate: mostly 0; else the
+ * session was made on this node a moment ago, by another connection, and is not yet where the policy wants it, so
+ * that a response on its resumption has to wait like one on a new session. Bounded time, no system call but, for
+ * such a session, the daemon's wake-up.
  * Returns 0, TLSBATON_MISS, -EINVAL, -ENOBUFS (der_size is too small).
  */
 int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len,
-                         unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s);
+                         unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s,
+                         uint64_t *notice);
 
 /*
  * Removes a session on all nodes, for good: for removals that security asks for (a log-out, a revoked

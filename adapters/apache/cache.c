@@ -214,16 +214,21 @@ static apr_status_t cache_retrieve(ap_socache_instance_t *cache, server_rec *s,
 	struct connection *connection;
 	size_t n_der;
 	int64_t expires_s;
+	uint64_t notice;
 
 	/* A record that does not fit into mod_ssl's buffer (10 KiB) is one that mod_ssl cannot have
 	 * stored. */
-	if (tlsbaton_session_get(cache->baton, id, id_len, der, *der_len, &n_der, &expires_s) != 0)
+	if (tlsbaton_session_get(cache->baton, id, id_len, der, *der_len, &n_der, &expires_s,
+	                         &notice) != 0)
 		return APR_NOTFOUND;
 
 	*der_len = (unsigned int)n_der;
 	connection = connection_of(pool);
-	if (connection != NULL)
+	if (connection != NULL) {
 		connection->expires_s = expires_s;
+		if (notice != 0) /* 0 must not open the gate of a store before it */
+			connection->notice = notice;
+	}
 	return APR_SUCCESS;
 }
 

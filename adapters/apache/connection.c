@@ -5,7 +5,8 @@
  * mod_ssl stores a session during the handshake. To wait there would cost every full handshake a
  * round trip on the notification network. So the handshake only sends the notice; meanwhile the
  * request is read and handled; and the wait, usually over by then, stands where the response goes
- * out: an output filter that looks at what is about to be encrypted.
+ * out: an output filter that looks at what is about to be encrypted. A lookup that finds a session which
+ * the peers do not have yet, since another connection has just made it, gives a notice to wait for, too.
  *
  *     handler → HTTP (or HTTP/2 framing) → gate → coalesce → TLS → network
  *

@@ -1,16 +1,16 @@
 /*
- * The gate: no client gets the first byte of a response on a new session before the peers have stored it;
- * and no worker of nginx ever sleeps for that.
+ * The gate: no client gets the first byte of a response on a session before the peers have stored it, whether the
+ * connection made it or resumes what another one has just made; and no worker of nginx ever sleeps for that.
  *
  * Where. nginx sends through two function pointers of the connection, send and send_chain, which it sets when
  * the handshake is over; whatever it says to a client, over HTTP/1.1 or HTTP/2, static, proxied, redirected,
- * an error page for a request that it could not even parse, goes through them. On a connection with a new
+ * an error page for a request that it could not even parse, goes through them. On a connection with such a
  * session ours stand there until the gate is open. While it is closed they answer what nginx knows from a
  * socket whose buffer is full: nothing sent, try again when there is room. nginx keeps what it has to say,
  * goes on with its other connections, and is told of "room" when the gate opens. So nothing can slip by,
- * and a connection without a new session does not even know of the gate.
+ * and a connection whose session the peers have does not even know of the gate.
  *
- *     OpenSSL's new-session callback → gate_expect()     in the handshake: the notice is out
+ *     OpenSSL's session callbacks    → gate_expect()     in the handshake: the notice is out
  *     first record after it is read  → on_record()       our send and send_chain take their places
  *     first byte of a response       → may_send()        acked already: through; else it waits
  *     ack (gate_fd) or deadline      → gate_open()       nginx' pointers are back, its write event is posted
@@ -272,7 +272,7 @@ void gate_expect(struct connection *connection)
 	ngx_connection_t *c = connection->c;
 	ngx_pool_cleanup_t *cleanup;
 
-	if (connection->gate != GATE_NONE)
+	if (connection == NULL || connection->gate != GATE_NONE)
 		return;
 	cleanup = ngx_pool_cleanup_add(c->pool, 0);
 	if (cleanup == NULL)

@@ -47,7 +47,7 @@ ngx_int_t config_check(ngx_conf_t *cf);
 enum lookup { LOOKUP_NONE, LOOKUP_HIT, LOOKUP_MISS };
 
 enum gate_state {
-	GATE_NONE,    /* no new session: never waits */
+	GATE_NONE,    /* the peers have its session: never waits */
 	GATE_PENDING, /* a notice is out, nobody has asked for its ack */
 	GATE_CLOSED,  /* asked, and not acked yet */
 	GATE_OPEN,
@@ -98,7 +98,7 @@ ngx_int_t sessions_log(ngx_http_request_t *r);
 void gate_init(tlsbaton *baton);
 void gate_exit(void);
 
-/* A notice was sent for this connection, in its handshake. */
+/* A notice was sent for this connection, in its handshake. NULL is fine: served without gate. */
 void gate_expect(struct connection *connection);
 
 /* nginx's preaccess phase: who asks for an upgrade (WebSocket) waits here. */

@@ -72,12 +72,8 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 	ngx_connection_t *c = ngx_ssl_get_connection(ssl);
 	int kept = attached_of(c)->on_new(ssl, session);
 
-	if (tlsbaton_ssl_notice(ssl) != 0) {
-		struct connection *connection = connection_get(ssl, c);
-
-		if (connection != NULL)
-			gate_expect(connection);
-	}
+	if (tlsbaton_ssl_notice(ssl) != 0)
+		gate_expect(connection_get(ssl, c));
 	return kept;
 }
 
@@ -89,6 +85,8 @@ static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *cop
 
 	if (connection != NULL)
 		connection->lookup = session != NULL ? LOOKUP_HIT : LOOKUP_MISS;
+	if (tlsbaton_ssl_notice(ssl) != 0)
+		gate_expect(connection);
 	return session;
 }
 

@@ -110,6 +110,19 @@ figure_is()
 	[ "$(figure "$1")" = "$2" ]
 }
 
+# The daemon acks what it holds back, and all that comes; or holds back again.
+daemon_release()
+{
+	kill -USR2 "$DAEMON_PID"
+	until_true figure_is held 0
+}
+
+daemon_hold()
+{
+	kill -USR2 "$DAEMON_PID"
+	until_true figure_is held 1
+}
+
 # ---- Servers ----
 
 make_certificates()
@@ -174,6 +187,40 @@ get()
 	else
 		echo failed
 	fi
+}
+
+# begin NAME REQUEST [OPTION…]: sends the bytes REQUEST on a connection of its own, in the background, with OpenSSL's
+# client. What comes back, and nothing else, goes to $T/NAME. Out: CLIENT.
+begin()
+{
+	local name=$1 request=$2
+	shift 2
+	rm -f "$T/$name"
+	# shellcheck disable=SC2059 # the request is a format
+	printf "$request" | timeout 60 openssl s_client -connect "127.0.0.1:$PORT" -quiet -ign_eof "$@" \
+		>"$T/$name" 2>/dev/null &
+	CLIENT=$!
+}
+
+# resume_behind_gate: while no notice is acked and the deadline is far, a client resumes the session of another one
+# that still waits at its gate. Checks that neither gets a byte, and both everything once the daemon acks.
+resume_behind_gate()
+{
+	local request='GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' first n_sessions=1
+	[ "$PROTOCOL" = TLSv1.2 ] || n_sessions=2
+	rm -f "$T/session"
+	begin made "$request" -sess_out "$T/session"
+	first=$CLIENT
+	until_true figure_is stored $n_sessions
+	until_true test -s "$T/session"
+	begin resumed "$request" -sess_in "$T/session"
+	until_true figure_is gate_waits 2
+	is "sessions that were found" "$(figure hits)" 1
+	is "bytes that came too early" "$(cat "$T/made" "$T/resumed" | wc -c)" 0
+	daemon_release
+	wait "$first" "$CLIENT" || true
+	is "answers" "$(grep -l '^HTTP/1.1 200' "$T/made" "$T/resumed" | wc -l)" 2
+	is "gates that opened at the deadline" "$(figure gate_timeouts)" 0
 }
 
 # bad_client HOW SESSION: a client that resumes SESSION, has its answer, and ends badly (bad-client.py).

@@ -6,7 +6,7 @@
  *   now   every notice is acked as soon as it is in the table, as if a peer had answered
  *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`; each further SIGUSR2 changes again
  * Says "ready" on standard output when it listens, and at SIGUSR1 one line of figures:
- *   workers=N puts=N stored=N removed=N hits=N gate_waits=N gate_timeouts=N n_der=BYTES expires=SECONDS
+ *   workers=N puts=N stored=N removed=N hits=N gate_waits=N gate_timeouts=N n_der=BYTES expires=SECONDS held=0|1
  * with length and expiry of the last record that was stored. SIGTERM stops it cleanly.
  */
 #include <errno.h>
@@ -59,12 +59,21 @@ static void on_notice(void *arg, const struct table_record *record, uint64_t *po
 	*position = end; /* 0, which opens the gate at once, if there was nothing to put */
 }
 
+static uint64_t on_stored(void *arg)
+{
+	const struct test_daemon *d = arg;
+
+	return table_head(d->table);
+}
+
 static void on_batch(void *arg)
 {
 	struct test_daemon *d = arg;
 
-	if (!d->hold)
-		workers_acked(d->workers, table_head(d->table));
+	if (d->hold)
+		return;
+	table_set_acked(d->table, table_head(d->table));
+	workers_acked(d->workers, table_head(d->table));
 }
 
 static void on_show(evutil_socket_t signal, short what, void *arg)
@@ -76,9 +85,10 @@ static void on_show(evutil_socket_t signal, short what, void *arg)
 	(void)what;
 	workers_stats(d->workers, &s);
 	printf("workers=%u puts=%" PRIu64 " stored=%" PRIu64 " removed=%" PRIu64 " hits=%" PRIu64
-	       " gate_waits=%" PRIu64 " gate_timeouts=%" PRIu64 " n_der=%zu expires=%" PRId64 "\n",
+	       " gate_waits=%" PRIu64 " gate_timeouts=%" PRIu64 " n_der=%zu expires=%" PRId64
+	       " held=%d\n",
 	       s.n_connected, s.puts, d->n_stored, d->n_removed, s.hits, s.gate_waits,
-	       s.gate_timeouts, d->n_der, d->expires_s);
+	       s.gate_timeouts, d->n_der, d->expires_s, d->hold);
 	fflush(stdout);
 }
 
@@ -107,6 +117,7 @@ static int run(struct test_daemon *d, const char *socket_path, const char *table
 	const struct workers_ops ops = {
 	    .table_fd = on_table_fd,
 	    .notice = on_notice,
+	    .stored = on_stored,
 	    .batch = on_batch,
 	};
 	const struct workers_config config = {

@@ -148,9 +148,11 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 	const unsigned char *end = der;
 	SSL_SESSION *session;
 	int64_t expires_s;
+	uint64_t notice;
 	size_t n_der;
 
-	if (tlsbaton_session_get(baton, id, n_id, der, sizeof(der), &n_der, &expires_s) != 0) {
+	if (tlsbaton_session_get(baton, id, n_id, der, sizeof(der), &n_der, &expires_s, &notice) !=
+	    0) {
 		recent_drop(baton->recent, id, n_id);
 		return NULL;
 	}
@@ -162,8 +164,11 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 			recent_put(baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, n_der);
-	if (session)
-		(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
+	if (!session)
+		return NULL;
+	(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
+	if (notice)
+		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
 	return session;
 }
 

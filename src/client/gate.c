@@ -1,6 +1,7 @@
 /*
  * The gate: no client gets the first byte of a response on a new session before the peers have stored it,
- * or the deadline has passed.
+ * or the deadline has passed. Who resumes a session that another connection has just made waits for it, too:
+ * tlsbaton_session_get() sends a mark for it, a notice of its own with nothing to store.
  *
  * Usually the ack is there before the response is, and asking costs one load. Otherwise a thread sleeps
  * on a futex in the ring's page, and an event loop polls a descriptor.
@@ -20,8 +21,7 @@
 #define WAIT_STEP_US                                                                               \
 	(100 * 1000) /* a longer deadline is waited for in steps, to see a daemon that hangs */
 
-/* True when there is no daemon that could ack, and no need to wait for one. */
-static bool is_moot(struct tlsbaton *baton)
+bool gate_is_moot(struct tlsbaton *baton)
 {
 	/* Acquire: pairs with the release in link.c's set_state(). */
 	int state = atomic_load_explicit(&baton->state, memory_order_acquire);
@@ -42,7 +42,7 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 	if (notice == 0 || ring_acked(baton->page, notice))
 		return 0;
 	link_tick(baton);
-	if (is_moot(baton))
+	if (gate_is_moot(baton))
 		return 0;
 	ring_count(baton->page, RING_GATE_WAITS);
 	start_us = now = (uint64_t)clock_monotonic_us();
@@ -50,7 +50,7 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 	do {
 		open = ring_wait(baton->page, notice, MIN(until_us, now + WAIT_STEP_US));
 		now = (uint64_t)clock_monotonic_us();
-	} while (!open && now < until_us && !is_moot(baton));
+	} while (!open && now < until_us && !gate_is_moot(baton));
 	ring_count_wait(baton->page, now - start_us);
 	if (open || now < until_us)
 		return 0;
@@ -112,7 +112,7 @@ int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice)
 		return 0;
 	}
 	link_tick(baton);
-	if (is_moot(baton))
+	if (gate_is_moot(baton))
 		return 0;
 	poll_starts(baton, notice);
 	drain(baton);

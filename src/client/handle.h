@@ -124,6 +124,9 @@ void carry_expire(struct tlsbaton *baton);
 int views_take(struct tlsbaton *baton, int fd) MUST_CHECK;
 void views_free(struct tlsbaton *baton);
 
+/* gate.c: true when there is no daemon that could ack, and no need to wait for one. */
+bool gate_is_moot(struct tlsbaton *baton);
+
 /* fork.c */
 int fork_register(struct tlsbaton *baton) MUST_CHECK;
 void fork_unregister(struct tlsbaton *baton);

@@ -123,7 +123,7 @@ static int look_up(struct fixture *f, SSL_SESSION *session, int64_t *expires_s)
 	size_t n_id, n_der;
 	const unsigned char *id = server_id(session, &n_id);
 
-	return tlsbaton_session_get(f->baton, id, n_id, der, sizeof(der), &n_der, expires_s);
+	return tlsbaton_session_get(f->baton, id, n_id, der, sizeof(der), &n_der, expires_s, NULL);
 }
 
 /* ---- Resumption ---- */
@@ -148,6 +148,37 @@ static void test_resumed_by_another_context(void **state)
 	assert_int_equal(count(f).hits, 10);
 	/* TLS 1.2: one for the full handshake. TLS 1.3: two for that, one for each resumption. */
 	assert_int_equal(count(f).puts, 1 + 2 + 5);
+}
+
+static void test_a_resumption_before_the_ack_has_a_gate(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		struct tls_outcome made, resumed;
+
+		open_contexts(f, versions[i]);
+		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+		atomic_store(&f->node.control->hold_acks, true);
+		assert_int_equal(tls_connect(f->server, f->client, NULL, false, &made), 0);
+		/* It has to be in the table here. */
+		node_until(look_up(f, made.session, NULL) == 0);
+		assert_int_equal(tls_connect(f->server, f->client, made.session, false, &resumed),
+		                 0);
+		assert_true(resumed.reused);
+		assert_true(resumed.notice > made.notice);
+		assert_int_equal(tlsbaton_gate_poll(f->baton, resumed.notice), TLSBATON_CLOSED);
+		atomic_store(&f->node.control->hold_acks, false);
+		assert_int_equal(tlsbaton_gate_wait(f->baton, resumed.notice), 0);
+		SSL_SESSION_free(resumed.session);
+		if (versions[i] == TLS1_2_VERSION) { /* and once it is acked, none */
+			assert_int_equal(
+			    tls_connect(f->server, f->client, made.session, false, &resumed), 0);
+			assert_int_equal(resumed.notice, 0);
+		}
+		SSL_SESSION_free(made.session);
+	}
 }
 
 /* Runs in a child: a server process that was not there when the session was made. */
@@ -504,6 +535,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_no_notice_without_a_session),
 	    T(test_resumed_by_another_context),
+	    T(test_a_resumption_before_the_ack_has_a_gate),
 	    T(test_resumed_by_another_process),
 	    T(test_sizes_of_records),
 	    T(test_a_lifetime_does_not_grow_by_resumption),

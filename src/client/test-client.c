@@ -93,7 +93,8 @@ static int put(struct fixture *f, uint32_t i, uint64_t *notice)
 	                            notice);
 }
 
-static int get(struct fixture *f, uint32_t i)
+/* Out: `*notice`, may be NULL. */
+static int get_noticed(struct fixture *f, uint32_t i, uint64_t *notice)
 {
 	unsigned char id[32], der[TLSBATON_DER_MAX];
 	int64_t expires_s = 0;
@@ -101,13 +102,19 @@ static int get(struct fixture *f, uint32_t i)
 	int r;
 
 	make_id(id, i);
-	r = tlsbaton_session_get(f->baton, id, sizeof(id), der, sizeof(der), &n_der, &expires_s);
+	r = tlsbaton_session_get(f->baton, id, sizeof(id), der, sizeof(der), &n_der, &expires_s,
+	                         notice);
 	if (r == 0) {
 		assert_int_equal(n_der, 140);
 		assert_int_equal(der[139], i % 251);
 		assert_true(expires_s > time(NULL));
 	}
 	return r;
+}
+
+static int get(struct fixture *f, uint32_t i)
+{
+	return get_noticed(f, i, NULL);
 }
 
 static struct tlsbaton_counters count(struct fixture *f)
@@ -210,6 +217,46 @@ static void test_a_gate_waits_for_the_ack(void **state)
 	assert_int_equal(tlsbaton_gate_wait(f->baton, 0), 0);
 }
 
+static void test_who_finds_a_session_before_its_ack_waits_too(void **state)
+{
+	struct fixture *f = *state;
+	tlsbaton *maker;
+	uint64_t made, found = 0, later = 1;
+
+	start_both(f);
+	maker = f->baton;
+	atomic_store(&f->node.control->hold_acks, true);
+	assert_int_equal(put(f, 1, &made), 0);
+	open_handle(f); /* another worker */
+	node_until(tlsbaton_connected(f->baton));
+	node_until(get_noticed(f, 1, &found) == 0);
+	assert_int_equal(found, 1);
+	assert_int_equal(tlsbaton_gate_poll(f->baton, found), TLSBATON_CLOSED);
+	node_until(atomic_load(&f->node.control->n_batches) == 2);
+	assert_int_equal(tlsbaton_gate_poll(f->baton, found), TLSBATON_CLOSED);
+	atomic_store(&f->node.control->hold_acks, false);
+	assert_int_equal(tlsbaton_gate_wait(f->baton, found), 0);
+	assert_int_equal(get_noticed(f, 1, &later), 0);
+	assert_int_equal(later, 0);
+	assert_int_equal(count(f).puts, 0);
+	assert_int_equal(atomic_load(&f->node.control->n_notices), 1);
+	tlsbaton_free(maker);
+}
+
+static void test_without_a_daemon_who_finds_a_session_does_not_wait(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t notice = 1;
+
+	f->node.config.gate_deadline_ms = 50;
+	start_both(f);
+	atomic_store(&f->node.control->hold_acks, true);
+	assert_int_equal(put(f, 1, NULL), 0);
+	node_until(get(f, 1) == 0);
+	node_kill(&f->node);
+	node_until((get_noticed(f, 1, &notice), notice == 0));
+}
+
 static void test_a_polled_gate_makes_its_descriptor_readable(void **state)
 {
 	struct fixture *f = *state;
@@ -270,12 +317,14 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(tlsbaton_session_put(f->baton, id, 32, der, sizeof(der), 1, NULL),
 	                 -EINVAL);
 	assert_int_equal(tlsbaton_session_remove(f->baton, id, 0, NULL), -EINVAL);
-	assert_int_equal(tlsbaton_session_get(f->baton, id, 0, der, 1, &n_der, NULL), -EINVAL);
-	assert_int_equal(tlsbaton_session_get(f->baton, id, 33, der, 1, &n_der, NULL), -EINVAL);
+	assert_int_equal(tlsbaton_session_get(f->baton, id, 0, der, 1, &n_der, NULL, NULL),
+	                 -EINVAL);
+	assert_int_equal(tlsbaton_session_get(f->baton, id, 33, der, 1, &n_der, NULL, NULL),
+	                 -EINVAL);
 	assert_int_equal(put(f, 1, NULL), 0);
 	node_until(get(f, 1) == 0);
 	make_id(id, 1);
-	assert_int_equal(tlsbaton_session_get(f->baton, id, 32, der, 139, &n_der, &expires_s),
+	assert_int_equal(tlsbaton_session_get(f->baton, id, 32, der, 139, &n_der, &expires_s, NULL),
 	                 -ENOBUFS);
 	assert_int_equal(n_der, 77);
 	memset(path, 'x', sizeof(path));
@@ -721,6 +770,8 @@ int main(void)
 	    T(test_the_daemon_sums_up_the_counters),
 	    T(test_notices_of_a_worker_that_leaves_at_once),
 	    T(test_a_gate_waits_for_the_ack),
+	    T(test_who_finds_a_session_before_its_ack_waits_too),
+	    T(test_without_a_daemon_who_finds_a_session_does_not_wait),
 	    T(test_a_polled_gate_makes_its_descriptor_readable),
 	    T(test_a_gate_opens_at_its_deadline),
 	    T(test_bad_arguments),

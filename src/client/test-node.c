@@ -37,13 +37,26 @@ static void run_notice(void *arg, const struct table_record *record, uint64_t *p
 	atomic_fetch_add(&run->node->control->n_notices, 1);
 }
 
+static uint64_t run_stored(void *arg)
+{
+	const struct node_run *run = arg;
+
+	return table_head(run->table);
+}
+
+static void run_acked(struct node_run *run)
+{
+	table_set_acked(run->table, table_head(run->table));
+	workers_acked(run->workers, table_head(run->table));
+}
+
 static void run_batch(void *arg)
 {
 	struct node_run *run = arg;
 
 	atomic_fetch_add(&run->node->control->n_batches, 1);
 	if (!atomic_load(&run->node->control->hold_acks))
-		workers_acked(run->workers, table_head(run->table));
+		run_acked(run);
 }
 
 static void run_turn(evutil_socket_t fd, short what, void *arg)
@@ -54,7 +67,7 @@ static void run_turn(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (!atomic_load(&control->hold_acks))
-		workers_acked(run->workers, table_head(run->table));
+		run_acked(run);
 	workers_stats(run->workers, &control->stats);
 	atomic_fetch_add(&control->n_turns, 1);
 	if (atomic_load(&control->stop))
@@ -63,8 +76,10 @@ static void run_turn(evutil_socket_t fd, short what, void *arg)
 
 static int node_run(struct node *node)
 {
-	static const struct workers_ops ops = {
-	    .table_fd = run_table_fd, .notice = run_notice, .batch = run_batch};
+	static const struct workers_ops ops = {.table_fd = run_table_fd,
+	                                       .notice = run_notice,
+	                                       .stored = run_stored,
+	                                       .batch = run_batch};
 	struct node_run run = {.node = node};
 	struct event *turn;
 	char why[128];

@@ -80,7 +80,7 @@ static int get(tlsbaton *baton, uint32_t i)
 	int r;
 
 	make_id(id, i);
-	r = tlsbaton_session_get(baton, id, sizeof(id), der, sizeof(der), &n_der, NULL);
+	r = tlsbaton_session_get(baton, id, sizeof(id), der, sizeof(der), &n_der, NULL, NULL);
 	return r == 0 && (n_der != 130 || der[0] != i % 251 || der[129] != i % 251) ? -EBADMSG : r;
 }
 

@@ -149,8 +149,7 @@ void tlsbaton_free(tlsbaton *baton)
 
 /* ---- Sessions ---- */
 
-static int send_notice(struct tlsbaton *baton, struct ring_notice *notice,
-                       enum ring_counter counter, uint64_t *out)
+static int send_notice(struct tlsbaton *baton, struct ring_notice *notice, uint64_t *out)
 {
 	uint64_t seq = 0;
 	int r;
@@ -161,7 +160,9 @@ static int send_notice(struct tlsbaton *baton, struct ring_notice *notice,
 	r = ring_put(&baton->ring, notice);
 	if (r == 0) {
 		seq = ++baton->seq;
-		ring_count(baton->page, counter);
+		if (notice->kind != RING_MARK)
+			ring_count(baton->page,
+			           notice->kind == RING_PUT ? RING_PUTS : RING_REMOVALS);
 		if (ring_must_wake(baton->page))
 			link_wake(baton);
 	} else if (r == RING_FULL) {
@@ -190,7 +191,7 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
 	    .n_der = der_len,
 	};
 
-	return send_notice(baton, &put, RING_PUTS, notice);
+	return send_notice(baton, &put, notice);
 }
 
 int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_len,
@@ -203,36 +204,69 @@ int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_
 	    .n_id = id_len,
 	};
 
-	return send_notice(baton, &remove, RING_REMOVALS, notice);
+	return send_notice(baton, &remove, notice);
 }
 
+/* What a lookup gives: the outputs of tlsbaton_session_get(), borrowed. */
+struct found {
+	unsigned char *der;
+	size_t der_size;
+	size_t *der_len;
+	int64_t *expires_s;
+	bool acked;
+};
+
 static int look_up(const struct tlsbaton *baton, const unsigned char *id, size_t id_len,
-                   unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s)
+                   struct found *found)
 {
 	/* Acquire: pairs with the release in views_take(). */
 	const struct table_view *view = atomic_load_explicit(&baton->view, memory_order_acquire);
+	uint64_t position;
+	int r;
 
 	if (!view)
 		return TABLE_MISS;
-	return table_view_get(view, id, id_len, clock_coarse_wall_s(), der, der_size, der_len,
-	                      expires_s, NULL);
+	r = table_view_get(view, id, id_len, clock_coarse_wall_s(), found->der, found->der_size,
+	                   found->der_len, found->expires_s, &position);
+	if (r == 0)
+		found->acked = table_view_is_acked(view, position);
+	return r;
+}
+
+/* The gate of a session that was found before the peers had it. Another worker's notice of it, or an earlier one of
+ * ours, is on its way to them; the mark's ack comes when that has arrived. Without room for it the gate is open. */
+static uint64_t mark(struct tlsbaton *baton)
+{
+	struct ring_notice mark = {.kind = RING_MARK};
+	uint64_t notice = 0;
+
+	if (!gate_is_moot(baton))
+		(void)!send_notice(baton, &mark, &notice);
+	return notice;
 }
 
 int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len,
-                         unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s)
+                         unsigned char *der, size_t der_size, size_t *der_len, int64_t *expires_s,
+                         uint64_t *notice)
 {
+	struct found found = {
+	    .der = der, .der_size = der_size, .der_len = der_len, .expires_s = expires_s};
 	int r;
 
 	if (id_len < 1 || id_len > TLSBATON_ID_MAX)
 		return -EINVAL;
 	link_tick(baton);
-	r = look_up(baton, id, id_len, der, der_size, der_len, expires_s);
+	r = look_up(baton, id, id_len, &found);
 	if (r == TABLE_MISS && link_returned(baton))
-		r = look_up(baton, id, id_len, der, der_size, der_len, expires_s);
+		r = look_up(baton, id, id_len, &found);
 	if (r < 0)
 		return r;
 	ring_count(baton->page, r == 0 ? RING_HITS : RING_MISSES);
-	return r == 0 ? 0 : TLSBATON_MISS;
+	if (r == TABLE_MISS)
+		return TLSBATON_MISS;
+	if (notice)
+		*notice = found.acked ? 0 : mark(baton);
+	return 0;
 }
 
 /* ---- The rest ---- */

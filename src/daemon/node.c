@@ -66,11 +66,19 @@ static void on_notice(void *arg, const struct table_record *given, uint64_t *pos
 	*position = end;
 }
 
+static uint64_t on_stored(void *arg)
+{
+	const struct node *node = arg;
+
+	return table_head(node->table);
+}
+
 static void publish_acks(struct node *node)
 {
 	uint64_t acked = repl_acked(node->repl, &node->n_waited_for);
 
 	watch_epoch(node);
+	table_set_acked(node->table, acked);
 	if (node->workers)
 		workers_acked(node->workers, acked);
 	if (node->switchover)
@@ -90,6 +98,7 @@ static void on_batch(void *arg)
 static const struct workers_ops workers_ops = {
     .table_fd = on_table_fd,
     .notice = on_notice,
+    .stored = on_stored,
     .batch = on_batch,
 };
 

@@ -108,7 +108,10 @@ int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg,
 		};
 		uint64_t position = 0;
 
-		ops->notice(arg, &record, &position);
+		if (notice.kind == RING_MARK)
+			position = ops->stored(arg);
+		else
+			ops->notice(arg, &record, &position);
 		if (position)
 			latest = position;
 		n++;

@@ -33,6 +33,8 @@ struct workers_ops {
 	/* One notice, already checked for lengths. Out: the position that must be acked before its gate opens
 	 * (0: at once). Pointers are borrowed for the call. */
 	void (*notice)(void *arg, const struct table_record *record, uint64_t *position);
+	/* The position that must be acked before all that is stored now is. */
+	uint64_t (*stored)(void *arg);
 	/* A batch of notices has been taken: send on what is pending. */
 	void (*batch)(void *arg);
 };

@@ -13,6 +13,8 @@ static size_t notice_bytes(size_t n_id, size_t n_der)
 
 static bool notice_lengths_ok(unsigned kind, size_t n_id, size_t n_der)
 {
+	if (kind == RING_MARK)
+		return n_id == 0 && n_der == 0;
 	if (n_id < 1 || n_id > RING_ID_MAX)
 		return false;
 	if (kind == RING_PUT)
@@ -76,7 +78,8 @@ int ring_put(struct ring_producer *producer, const struct ring_notice *notice)
 	store_word(at, notice_word(notice->kind, notice->n_id, notice->n_der));
 	store_word(at + WORD, (uint64_t)notice->expires_s);
 	store_word(at + 2 * WORD, notice->seq);
-	memcpy(at + HEADER_BYTES, notice->id, notice->n_id);
+	if (notice->n_id)
+		memcpy(at + HEADER_BYTES, notice->id, notice->n_id);
 	if (notice->n_der)
 		memcpy(at + HEADER_BYTES + notice->n_id, notice->der, notice->n_der);
 	producer->head += n_bytes;
@@ -178,7 +181,7 @@ int ring_next(struct ring_consumer *consumer, struct ring_notice *notice)
 	consumer->n_copied = MAX(consumer->n_copied, taken.n_id + taken.n_der);
 	/* The copy is what counts from here on: the compiler must not go back to the original. */
 	atomic_signal_fence(memory_order_seq_cst);
-	taken.id = consumer->copy;
+	taken.id = taken.n_id ? consumer->copy : NULL;
 	taken.der = taken.n_der ? consumer->copy + taken.n_id : NULL;
 	consumer->seq = taken.seq;
 	consumer->cursor += notice_bytes(taken.n_id, taken.n_der);

@@ -6,6 +6,8 @@
  *
  *   notice   | kind 8 · n_id 8 · n_der 16 · zero 32 | expires_s 64 | seq 64 | id, DER | pad to 8 |
  *
+ * A mark is a notice with neither ID nor DER.
+ *
  * Positions are 64-bit and only grow; position modulo data_bytes is the offset. A notice is never
  * split at the end of the data: where it does not fit, a skip (one word) sends the reader to offset 0.
  *

@@ -69,16 +69,21 @@ struct ring_page {
 };
 _Static_assert(sizeof(struct ring_page) <= RING_PAGE_BYTES, "the header is one page");
 
-enum ring_kind { RING_PUT = 1, RING_REMOVE, RING_SKIP };
+enum ring_kind {
+	RING_PUT = 1,
+	RING_REMOVE,
+	RING_SKIP, /* what is left of the ring stays empty; never given or taken */
+	RING_MARK, /* nothing to store: its ack says that all is acked which stood in the table when it was taken */
+};
 
 /* A notice as given or taken. Pointers are borrowed. */
 struct ring_notice {
 	enum ring_kind kind;
 	uint64_t seq;
 	int64_t expires_s;
-	const uint8_t *id; /* n_id bytes, 1..RING_ID_MAX */
+	const uint8_t *id; /* n_id bytes, 1..RING_ID_MAX; NULL and 0 for RING_MARK */
 	size_t n_id;
-	const uint8_t *der; /* n_der bytes, 1..RING_DER_MAX; NULL and 0 for RING_REMOVE */
+	const uint8_t *der; /* n_der bytes, 1..RING_DER_MAX; NULL and 0 but for RING_PUT */
 	size_t n_der;
 };
 

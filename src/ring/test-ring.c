@@ -112,6 +112,27 @@ static void test_a_notice_arrives_whole_and_is_wiped(void **state)
 	assert_int_equal(atomic_load(&f->page->tail), atomic_load(&f->page->head));
 }
 
+static void test_a_mark_has_a_number_and_nothing_else(void **state)
+{
+	struct fixture *f = *state;
+	struct ring_notice mark = {.kind = RING_MARK, .seq = 2}, notice;
+
+	assert_int_equal(put(f, 32, 130), 0);
+	assert_int_equal(ring_put(&f->producer, &mark), 0);
+	f->seq = 2;
+	assert_int_equal(put(f, 32, 0), 0);
+	for (uint64_t seq = 1; seq <= 3; seq++) {
+		assert_int_equal(ring_next(&f->consumer, &notice), 0);
+		assert_int_equal(notice.seq, seq);
+		assert_int_equal(notice.kind == RING_MARK, seq == 2);
+		assert_int_equal(notice.n_id, seq == 2 ? 0 : 32);
+		assert_int_equal(notice.id == NULL, seq == 2);
+	}
+	mark.id = f->id;
+	mark.n_id = 1;
+	assert_int_equal(ring_put(&f->producer, &mark), -EINVAL);
+}
+
 static void test_every_length_at_every_offset(void **state)
 {
 	struct fixture *f = *state;
@@ -333,6 +354,8 @@ static void test_headers_that_lie(void **state)
 	lie(f, word_of(RING_PUT, 32, RING_DER_MAX + 1), 60000);
 	lie(f, word_of(RING_PUT, 32, 0xffff), 65536);
 	lie(f, word_of(RING_REMOVE, 32, 1), 512);
+	lie(f, word_of(RING_MARK, 1, 0), 512);
+	lie(f, word_of(RING_MARK, 0, 1), 512);
 	lie(f, word_of(RING_PUT, 32, 500), 512); /* longer than what was published */
 	lie(f, word_of(RING_SKIP, 0, 0), 65536);
 	lie(f, word_of(RING_SKIP, 1, 0), 65536);
@@ -549,6 +572,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_a_notice_arrives_whole_and_is_wiped),
+	    T(test_a_mark_has_a_number_and_nothing_else),
 	    T(test_every_length_at_every_offset),
 	    T(test_full_is_said_and_ends_when_the_daemon_takes),
 	    T(test_lengths_out_of_range_are_not_put),

@@ -82,6 +82,10 @@ struct layout_header {
 	uint64_t n_displaced;
 	uint64_t
 	    log_bytes_wanted; /* most log that the sessions not yet expired would have filled */
+
+	/* Below it all is acked (table_set_acked()). Loaded at each hit, stored at each ack: a line of its own
+	 * costs a reader one miss an ack. */
+	_Alignas(64) word_t acked;
 };
 _Static_assert(sizeof(struct layout_header) <= LAYOUT_HEADER_BYTES, "the header is one page");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "atomics in shared memory must not hide a lock");

@@ -120,6 +120,8 @@ const char *recover(struct table *table, int64_t now_s)
 	if (wrong)
 		return wrong;
 	sweep_reset(&table->sweep);
+	/* It was the last writer's word on its peers. */
+	word_store(&table->header->acked, 0);
 	recover_wipe_edges(table);
 	recover_clear_slots(table);
 	for (uint64_t position = writer_tail(table); position != writer_head(table);) {

@@ -204,6 +204,14 @@ uint64_t table_tail(const struct table *table)
 	return writer_tail(table);
 }
 
+void table_set_acked(struct table *table, uint64_t position)
+{
+	/* Relaxed: a number by itself. Its store is the only one of this thread's that a reader may see late: it then
+	 * waits for what has come already. */
+	if (position > word_load(&table->header->acked))
+		word_store(&table->header->acked, position);
+}
+
 /*
  * Positions are about to run out (after four petabytes): drop everything and start over with a new epoch, in
  * the same file. P4 in layout.h; its partner is table_view_get(). Dying between the last two stores leaves a
@@ -222,6 +230,8 @@ static int table_restart(struct table *table, int64_t now_s)
 	index_clear(table);
 	sweep_reset(&table->sweep);
 	header->n_appended = 0;
+	/* Before the epoch: nobody compares a new position with what was acked of the old ones. */
+	word_store(&header->acked, 0);
 	atomic_store_explicit(&header->epoch, epoch, memory_order_release);
 	fence_before_wipe();
 	word_store(&header->tail, table->layout.log_bytes);

@@ -93,6 +93,10 @@ uint64_t table_epoch(const struct table *table);
 uint64_t table_head(const struct table *table); /* where the next record will start */
 uint64_t table_tail(const struct table *table); /* where the oldest record starts */
 
+/* Tells the readers that every record which ends at or before `position` is where the policy wants it. A position
+ * behind the last one is ignored. A table starts, and starts over, with none. */
+void table_set_acked(struct table *table, uint64_t position);
+
 /*
  * Appends a record (or, with TABLE_TOMBSTONE, removes the session of that ID and appends a tombstone).
  * Evicts the oldest when there is no room. Readers see the whole record or none.
@@ -140,6 +144,10 @@ uint64_t table_view_epoch(const struct table_view *view);
 int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id, int64_t now_s,
                    uint8_t *der, size_t der_size, size_t *n_der, int64_t *expires_s,
                    uint64_t *position) MUST_CHECK;
+
+/* Whether the record that table_view_get() found at `position` is where the policy wants it: true if a peer made it,
+ * or table_set_acked() has passed it. A load and a compare for nearly all. Thread-safe; never blocks. */
+bool table_view_is_acked(const struct table_view *view, uint64_t position);
 
 /* A live session as counted: never its ID or its secrets. */
 struct table_session {

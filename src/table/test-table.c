@@ -70,6 +70,39 @@ static void test_put_and_get(void **state)
 	                 TABLE_MISS);
 }
 
+static bool is_acked(const struct fixture *f, const char *id)
+{
+	uint64_t position;
+	uint8_t der[64];
+	size_t n_der;
+
+	assert_int_equal(table_view_get(f->view, (const uint8_t *)id, strlen(id), NOW, der,
+	                                sizeof(der), &n_der, NULL, &position),
+	                 0);
+	return table_view_is_acked(f->view, position);
+}
+
+static void test_what_is_acked(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t end_of_a;
+
+	assert_int_equal(put(f->table, "a", "made here", NOW + 10, TABLE_LOCAL), 0);
+	end_of_a = table_head(f->table);
+	assert_int_equal(put(f->table, "b", "made here", NOW + 10, TABLE_LOCAL), 0);
+	assert_int_equal(put(f->table, "c", "from a peer", NOW + 10, 0), 0);
+	assert_false(is_acked(f, "a"));
+	assert_false(is_acked(f, "b"));
+	assert_true(is_acked(f, "c"));
+	table_set_acked(f->table, end_of_a);
+	assert_true(is_acked(f, "a"));
+	assert_false(is_acked(f, "b"));
+	table_set_acked(f->table, table_head(f->table));
+	assert_true(is_acked(f, "b"));
+	table_set_acked(f->table, end_of_a); /* a late one */
+	assert_true(is_acked(f, "b"));
+}
+
 static void test_what_get_gives(void **state)
 {
 	struct fixture *f = *state;
@@ -449,6 +482,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_put_and_get),
+	    TEST(test_what_is_acked),
 	    TEST(test_what_get_gives),
 	    TEST(test_expiry),
 	    TEST(test_bad_records),

@@ -255,6 +255,17 @@ int table_view_get(const struct table_view *view, const uint8_t *id, size_t n_id
 	return view_get(view, id, TABLE_ID_MAX, now_s, der, der_size, n_der, expires_s, position);
 }
 
+bool table_view_is_acked(const struct table_view *view, uint64_t position)
+{
+	const word_t *record = view->log + position % view->layout.log_bytes / 8;
+
+	/* Acks come at the ends of records, so none stands within this one. */
+	if (position < word_load(&view->header->acked))
+		return true;
+	/* A record that has gone since it was found may read as anything: the worst is a wait for nothing. */
+	return !(record_meta_unpack(word_load(&record[RECORD_META])).flags & TABLE_LOCAL);
+}
+
 static bool view_is_session(const struct record_meta *meta, const word_t *record, int64_t now_s,
                             struct table_session *out)
 {

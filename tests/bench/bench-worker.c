@@ -94,17 +94,27 @@ static void run_notice(void *arg, const struct table_record *record, uint64_t *p
 		*position = 0;
 }
 
+static uint64_t run_stored(void *arg)
+{
+	const struct daemon_run *run = arg;
+
+	return table_head(run->table);
+}
+
 static void run_batch(void *arg)
 {
 	struct daemon_run *run = arg;
 
+	table_set_acked(run->table, table_head(run->table));
 	workers_acked(run->workers, table_head(run->table));
 }
 
 static void daemon_main(const struct bench *bench)
 {
-	static const struct workers_ops ops = {
-	    .table_fd = run_table_fd, .notice = run_notice, .batch = run_batch};
+	static const struct workers_ops ops = {.table_fd = run_table_fd,
+	                                       .notice = run_notice,
+	                                       .stored = run_stored,
+	                                       .batch = run_batch};
 	struct event_base *base = event_base_new();
 	struct daemon_run run;
 	struct workers_config config = {

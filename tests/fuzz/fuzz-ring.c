@@ -13,10 +13,13 @@ static uint8_t copy[RING_COPY_BYTES];
 
 static void check(const struct ring_notice *notice, uint64_t last_seq)
 {
-	FUZZ_CHECK(notice->kind == RING_PUT || notice->kind == RING_REMOVE);
+	FUZZ_CHECK(notice->kind == RING_PUT || notice->kind == RING_REMOVE ||
+	           notice->kind == RING_MARK);
 	FUZZ_CHECK(notice->seq > last_seq);
-	FUZZ_CHECK(notice->n_id >= 1 && notice->n_id <= RING_ID_MAX && notice->id == copy);
-	FUZZ_CHECK((notice->n_der == 0) == (notice->kind == RING_REMOVE));
+	FUZZ_CHECK(notice->n_id <= RING_ID_MAX);
+	FUZZ_CHECK((notice->n_id == 0) == (notice->kind == RING_MARK));
+	FUZZ_CHECK(notice->id == (notice->n_id ? copy : NULL));
+	FUZZ_CHECK((notice->n_der == 0) == (notice->kind != RING_PUT));
 	FUZZ_CHECK(notice->n_der <= RING_DER_MAX);
 	FUZZ_CHECK(notice->n_der == 0 || notice->der == copy + notice->n_id);
 }
@@ -25,17 +28,18 @@ static void take_all(struct ring_consumer *consumer)
 {
 	struct ring_notice notice;
 	uint64_t last_seq = 0;
-	size_t n = 0;
+	size_t n = 0, last;
 	uint8_t before;
 
 	while (ring_next(consumer, &notice) == 0) {
 		check(&notice, last_seq);
 		last_seq = notice.seq;
-		FUZZ_CHECK(++n <= sizeof(ring) / 32);
-		before = copy[notice.n_id + notice.n_der - 1];
+		FUZZ_CHECK(++n <= sizeof(ring) / 24);
+		last = notice.kind == RING_MARK ? 0 : notice.n_id + notice.n_der - 1;
+		before = copy[last];
 		ring[(consumer->cursor - 1) % sizeof(ring)] ^= 0xff;
 		ring[(consumer->cursor + 3) % sizeof(ring)] ^= 0x01;
-		FUZZ_CHECK(copy[notice.n_id + notice.n_der - 1] == before);
+		FUZZ_CHECK(copy[last] == before);
 	}
 }
 

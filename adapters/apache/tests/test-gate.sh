@@ -30,7 +30,7 @@ fetch_behind()
 	until_true figure_is gate_waits 1
 	at_least "records stored" "$(figure stored)" 1
 	is "bytes that came too early" "$(cat "$T/head" "$T/body" 2>/dev/null | wc -c)" 0
-	kill -USR2 "$DAEMON_PID"
+	daemon_release
 	wait "$curl_pid" || fail "curl: $?"
 	is "gates that were closed" "$(figure gate_waits)" 1
 	is "gates that opened at the deadline" "$(figure gate_timeouts)" 0
@@ -51,6 +51,14 @@ if [ "$MPM" != prefork ]; then
 	is "answer" "$(cat "$T/said")" "2 200"
 fi
 
+case_ "who resumes a session that is not acked yet waits, too"
+daemon_start hold 60000
+apache_start gate
+resume_behind_gate
+apache_stop gate
+no_crash gate
+daemon_end TERM
+
 case_ "at the deadline the client is answered all the same, and counted"
 daemon_start hold 50
 apache_start gate
@@ -58,12 +66,15 @@ is "handshake" "$(get '/server-status?auto' - "$T/s")" New
 until_true figure_is gate_timeouts 1
 is "gates that were closed" "$(figure gate_waits)" 1
 
-case_ "a connection without a new session waits for nothing"
+case_ "a connection whose session is where the policy wants it waits for nothing"
+daemon_release
 if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
 	is "handshake" "$(get /hello "$T/s")" Reused
 	is "gates that were closed" "$(figure gate_waits)" 1
 fi
+
 case_ "a second session on a connection, for a client certificate, waits again"
+daemon_hold
 curl -sk --http1.1 --cert "$T/server.crt" --key "$T/server.key" -w '%{http_code} %{num_connects} ' \
 	-o "$T/body" "https://127.0.0.1:$PORT/hello" -o "$T/body" "https://127.0.0.1:$PORT/private" >"$T/said" ||
 	fail "curl: $?"

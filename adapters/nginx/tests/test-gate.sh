@@ -24,18 +24,14 @@ location /upgrade {
 
 make_certificates
 
-# begin REQUEST: sends the bytes REQUEST on a connection of its own, in the background; what comes back, and
-# nothing else, goes to $T/bytes.
-begin()
+# ask REQUEST: begins it, into $T/bytes.
+ask()
 {
-	rm -f "$T/bytes"
 	waits=$(figure gate_waits)
-	# shellcheck disable=SC2059 # the request is a format
-	printf "$1" | timeout 60 openssl s_client -connect "127.0.0.1:$PORT" -quiet -ign_eof >"$T/bytes" 2>/dev/null &
-	client=$!
+	begin bytes "$1"
 }
 
-# Since begin.
+# Since ask.
 gate_is_closed()
 {
 	until_true figure_is gate_waits $((waits + 1))
@@ -45,11 +41,11 @@ gate_is_closed()
 
 release()
 {
-	kill -USR2 "$DAEMON_PID"
-	wait "$client" || true
+	daemon_release
+	wait "$CLIENT" || true
 	is "gates that were closed" "$(figure gate_waits)" $((waits + 1))
 	is "gates that opened at the deadline" "$(figure gate_timeouts)" 0
-	kill -USR2 "$DAEMON_PID" # holds again
+	daemon_hold
 }
 
 first_line()
@@ -90,7 +86,7 @@ stop()
 held()
 {
 	case_ "$1: $(head -n 1 <<<"${2//\\r\\n/$'\n'}")"
-	begin "$2"
+	ask "$2"
 	gate_is_closed "$T/bytes"
 	release
 	is "first line" "$(first_line)" "$1"
@@ -112,7 +108,7 @@ is "and then" "$(last_line)" 'from behind'
 
 case_ "two requests on one connection"
 before=$(logged gate '^/hello 200 ')
-begin "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\nGET /proxied HTTP/1.1\r\n$end"
+ask "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\nGET /proxied HTTP/1.1\r\n$end"
 gate_is_closed "$T/bytes"
 release
 is "answers" "$(grep -c '^HTTP/1.1 200' "$T/bytes")" 2
@@ -124,7 +120,7 @@ case_ "an upgrade"
 upstream=$!
 until_true test -S "$T/echo.sock"
 chmod 666 "$T/echo.sock"
-begin 'GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nping\n'
+ask 'GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nping\n'
 gate_is_closed "$T/bytes"
 release
 wait "$upstream"
@@ -137,44 +133,47 @@ start_held
 rm -f "$T"/body.*
 curl -sk --http2 --parallel -w '%{http_version} %{http_code} ' "https://127.0.0.1:$PORT/{hello,none,moved,proxied,large}" \
 	-o "$T/body.#1" >"$T/said" &
-client=$!
-# On one connection, once curl knows that it can; were there more, TLS 1.2 would resume the session on them, and wait for nothing.
+CLIENT=$!
 until_true has_waited
 is "bytes that came too early" "$(cat "$T"/body.* 2>/dev/null | wc -c)" 0
-kill -USR2 "$DAEMON_PID"
-wait "$client" || fail "curl: $?"
+daemon_release
+wait "$CLIENT" || fail "curl: $?"
 is "answers" "$(tr ' ' '\n' <"$T/said" | grep -v '^2$' | sort | tr '\n' ' ')" '200 200 200 301 404 '
 is "bytes of the large one" "$(wc -c <"$T/body.large")" 200000
 stop
 
+case_ "who resumes a session that is not acked yet waits, too"
+start_held
+resume_behind_gate
+stop
+
 case_ "a response that is not sent does not wait"
 start_held
-begin "GET /silent HTTP/1.1\r\n$end"
-wait "$client" || true
+ask "GET /silent HTTP/1.1\r\n$end"
+wait "$CLIENT" || true
 is "bytes" "$(wc -c <"$T/bytes")" 0
 is "gates that were closed" "$(figure gate_waits)" 0
 
 case_ "who hangs up while the gate is closed"
-begin "GET /large HTTP/1.1\r\n$end"
+ask "GET /large HTTP/1.1\r\n$end"
 until_true figure_is gate_waits 1
-kill -TERM "$client" # which ends its client, too
-wait "$client" 2>/dev/null || true
+kill -TERM "$CLIENT" # which ends its client, too
+wait "$CLIENT" 2>/dev/null || true
 until_true has_logged '^/large '
 
 case_ "others are served while gates are closed"
 # The only worker: were it to sleep, nobody would be answered before the release.
 clients=()
 for i in {1..20}; do
-	printf 'GET /hello HTTP/1.1\r\n%b' "$end" |
-		timeout 60 openssl s_client -connect "127.0.0.1:$PORT" -quiet -ign_eof >"$T/bytes.$i" 2>/dev/null &
-	clients+=($!)
+	begin "bytes.$i" "GET /hello HTTP/1.1\r\n$end"
+	clients+=("$CLIENT")
 done
 until_true figure_is gate_waits 21
 for i in {1..20}; do
 	is "answer over a plain connection" "$(curl -s --unix-socket "$T/plain.sock" http://localhost/)" 'from behind'
 done
 is "bytes that came too early" "$(cat "$T"/bytes.* | wc -c)" 0
-kill -USR2 "$DAEMON_PID"
+daemon_release
 wait "${clients[@]}"
 is "answers" "$(grep -l '^HTTP/1.1 200' "$T"/bytes.* | wc -l)" 20
 stop
@@ -187,7 +186,8 @@ is "handshake" "$(get /hello - "$T/s")" New
 until_true figure_is gate_timeouts 1
 is "gates that were closed" "$(figure gate_waits)" 1
 
-case_ "a connection without a new session waits for nothing"
+case_ "a connection whose session is where the policy wants it waits for nothing"
+daemon_release
 if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
 	is "handshake" "$(get /hello "$T/s")" Reused
 	is "gates that were closed" "$(figure gate_waits)" 1
@@ -195,6 +195,7 @@ if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
 fi
 
 case_ "a connection that ends without a request waits for nothing"
+daemon_hold
 waits=$(figure gate_waits)
 openssl s_client -connect "127.0.0.1:$PORT" </dev/null >/dev/null 2>&1
 stop_waits=$(figure gate_waits)
@@ -205,10 +206,10 @@ case_ "a daemon that dies: its gates open"
 daemon_start hold 200
 rm -f "$T/plain.sock"
 nginx_start gate
-begin "GET /hello HTTP/1.1\r\n$end"
+ask "GET /hello HTTP/1.1\r\n$end"
 until_true figure_is gate_waits 1
 daemon_end KILL
-wait "$client" || true
+wait "$CLIENT" || true
 is "first line" "$(first_line)" 'HTTP/1.1 200 OK'
 nginx_stop gate
 no_crash gate

@@ -74,6 +74,7 @@ struct tlsbaton_counters {
 	uint64_t stateless;        /* sessions whose state is in the client's ticket: not stored */
 	uint64_t gate_waits;       /* gates that were closed when first asked */
 	uint64_t gate_timeouts;    /* gates that opened at the deadline */
+	uint64_t gate_no_daemon;   /* gates that opened because the daemon hung or was gone */
 	uint64_t reconnects;       /* connections to the daemon after the first */
 };
 

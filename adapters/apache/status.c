@@ -56,6 +56,8 @@ void status_show(ap_socache_instance_t *cache, request_rec *r, int flags)
 	    {"removals at unclean ends, ignored", "RemovalsIgnored", n.removals_ignored},
 	    {"responses that waited for the peers", "GateWaits", n.gate_waits},
 	    {"responses that went out at the deadline", "GateTimeouts", n.gate_timeouts},
+	    {"responses that went out without a daemon to wait for", "GateNoDaemon",
+	     n.gate_no_daemon},
 	    {"reconnections to the daemon", "Reconnects", n.reconnects},
 	};
 

@@ -194,8 +194,9 @@ static void render_workers(FILE *out, const json_t *workers)
 	label(out, "Gate");
 	print_count(out, count_of(workers, "gate_waits"), "wait, ", "waits, ");
 	print_count(out, count_of(workers, "gate_timeouts"), "timeout; ", "timeouts; ");
-	fprintf(out, "%s without a peer to wait for\n",
-	        count_words(count_of(workers, "gate_no_peer"), a));
+	fprintf(out, "%s without a peer, %s without a daemon\n",
+	        count_words(count_of(workers, "gate_no_peer"), a),
+	        count_words(count_of(workers, "gate_no_daemon"), b));
 	if (count_of(workers, "gate_waits") == 0)
 		return;
 	/* Upper edges of a histogram's buckets. */

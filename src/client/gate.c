@@ -34,6 +34,13 @@ bool gate_is_moot(struct tlsbaton *baton)
 	return (uint64_t)clock_coarse_ms() - down_at_ms >= tlsbaton_gate_deadline_ms(baton);
 }
 
+/* The gate is open, and nobody knows whether any peer has the record. */
+static int open_without_daemon(struct tlsbaton *baton)
+{
+	ring_count(baton->page, RING_GATE_NO_DAEMON);
+	return 0;
+}
+
 int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 {
 	uint64_t start_us, now, until_us;
@@ -43,7 +50,7 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 		return 0;
 	link_tick(baton);
 	if (gate_is_moot(baton))
-		return 0;
+		return open_without_daemon(baton);
 	ring_count(baton->page, RING_GATE_WAITS);
 	start_us = now = (uint64_t)clock_monotonic_us();
 	until_us = start_us + 1000ULL * tlsbaton_gate_deadline_ms(baton);
@@ -52,8 +59,10 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 		now = (uint64_t)clock_monotonic_us();
 	} while (!open && now < until_us && !gate_is_moot(baton));
 	ring_count_wait(baton->page, now - start_us);
-	if (open || now < until_us)
+	if (open)
 		return 0;
+	if (now < until_us)
+		return open_without_daemon(baton);
 	ring_count(baton->page, RING_GATE_TIMEOUTS);
 	link_look(baton);
 	return TLSBATON_TIMEOUT;
@@ -112,8 +121,10 @@ int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice)
 		return 0;
 	}
 	link_tick(baton);
-	if (gate_is_moot(baton))
-		return 0;
+	if (gate_is_moot(baton)) {
+		poll_ends(baton, notice);
+		return open_without_daemon(baton);
+	}
 	poll_starts(baton, notice);
 	drain(baton);
 	return ring_poll(baton->page, notice) ? 0 : TLSBATON_CLOSED;

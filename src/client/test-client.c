@@ -362,6 +362,7 @@ static void test_without_a_daemon(void **state)
 	assert_int_equal(notice, n);
 	assert_int_equal(count(f).lost, 2);
 	assert_int_equal(count(f).gate_waits, 0);
+	assert_int_equal(count(f).gate_no_daemon, 2 * n);
 	assert_int_equal(f->n_lines, 1);
 }
 
@@ -464,6 +465,7 @@ static void test_a_gate_after_the_daemon_was_killed(void **state)
 static void test_a_hung_daemon_closes_no_gate(void **state)
 {
 	struct fixture *f = *state;
+	struct workers_stats stats;
 	uint64_t notice;
 	int status;
 
@@ -472,15 +474,20 @@ static void test_a_hung_daemon_closes_no_gate(void **state)
 	assert_int_equal(kill(f->node.pid, SIGSTOP), 0);
 	assert_int_equal(waitpid(f->node.pid, &status, WUNTRACED), f->node.pid);
 	assert_int_equal(put(f, 1, &notice), 0);
+	/* It is asked before the heartbeat is old: this one waits, until it is. */
 	assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
+	assert_int_equal(count(f).gate_no_daemon, 1);
 	assert_false(tlsbaton_connected(f->baton));
 	assert_int_equal(tlsbaton_gate_poll(f->baton, notice), 0);
+	assert_int_equal(count(f).gate_no_daemon, 2);
 	node_until((tlsbaton_connected(f->baton), strstr(f->last_line, "hangs") != NULL));
 	assert_int_equal(kill(f->node.pid, SIGCONT), 0);
 	node_until(get(f, 1) == 0);
 	node_until((tlsbaton_connected(f->baton), strstr(f->last_line, "again") != NULL));
 	assert_int_equal(count(f).gate_timeouts, 0);
 	assert_int_equal(count(f).reconnects, 0);
+	node_stats(&f->node, &stats);
+	assert_int_equal(stats.gate_no_daemon, 2);
 }
 
 static void test_a_table_that_is_another(void **state)

@@ -59,6 +59,8 @@ static const struct metric metrics[] = {
      "Gates that were closed when first asked.", 1},
     {"workers", "gate_timeouts", "tlsbaton_gate_timeouts_total",
      "Gates that opened at the deadline.", 1},
+    {"workers", "gate_no_daemon", "tlsbaton_gate_no_daemon_total",
+     "Gates that opened because the daemon hung or was gone.", 1},
     {"workers", "gate_no_peer", "tlsbaton_gate_no_peer_total",
      "Notices whose gate had no peer to wait for.", 1},
     {"replication", "refused_auth", "tlsbaton_peers_refused_authentication_total",

@@ -89,6 +89,7 @@ static json_t *workers_status(const struct node *node)
 	                "stateless", integer(w.stateless));
 	json_object_set_new(out, "gate_waits", integer(w.gate_waits));
 	json_object_set_new(out, "gate_timeouts", integer(w.gate_timeouts));
+	json_object_set_new(out, "gate_no_daemon", integer(w.gate_no_daemon));
 	json_object_set_new(out, "gate_no_peer", integer(node->n_gate_no_peer));
 	json_object_set_new(out, "gate_wait_us",
 	                    json_pack("{s:o, s:o}", "p50", integer(quantile_us(&w, 0.5)), "p99",

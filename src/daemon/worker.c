@@ -157,6 +157,7 @@ void worker_count(const struct worker *worker, struct workers_stats *stats)
 	    [RING_STATELESS] = &stats->stateless,
 	    [RING_GATE_WAITS] = &stats->gate_waits,
 	    [RING_GATE_TIMEOUTS] = &stats->gate_timeouts,
+	    [RING_GATE_NO_DAEMON] = &stats->gate_no_daemon,
 	};
 	const struct ring_page *page = worker->page;
 

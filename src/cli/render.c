@@ -257,6 +257,11 @@ static void render_peers(FILE *out, const json_t *peers)
 		fprintf(out, "%*s", name_width + 2, "");
 		cli_print_text(out, text_of(peer, "address"));
 		fputc('\n', out);
+		if (json_is_false(json_object_get(peer, "has_workers")))
+			fprintf(
+			    out,
+			    "%*sno server is connected to its tlsbatond: none would resume there\n",
+			    name_width + 2, "");
 		if (*text_of(peer, "error")) {
 			fprintf(out, "%*s", name_width + 2, "");
 			cli_print_text(out, text_of(peer, "error"));

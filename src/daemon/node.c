@@ -7,6 +7,7 @@
 
 #include "daemon/parts.h"
 #include "util/clock.h"
+#include "wire/message.h"
 
 /*
  * A notice becomes a record of the table, whose end is the position that peers must ack before the
@@ -166,6 +167,18 @@ static struct repl_config repl_config(const struct config *config)
 	};
 }
 
+void node_tell_role(struct node *node)
+{
+	const struct wire_role role = {
+	    .term = node->role.term,
+	    .active = node->role.active,
+	    .has_service = node->config->has_service,
+	    .has_workers = node->workers && workers_n_connected(node->workers) > 0,
+	};
+
+	repl_set_role(node->repl, &role);
+}
+
 static int start_repl(struct node *node, const struct config *config, char *error,
                       size_t error_size)
 {
@@ -183,7 +196,7 @@ static int start_repl(struct node *node, const struct config *config, char *erro
 			         why);
 		return r;
 	}
-	repl_set_role(node->repl, node->role.active, node->role.term);
+	node_tell_role(node);
 	publish_acks(node);
 	return 0;
 }
@@ -225,6 +238,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	watch_clock(node);
+	node_tell_role(node);
 	roles_settle(node);
 	roles_look(node);
 	roles_advise(node);

@@ -44,6 +44,9 @@ struct node {
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
 };
 
+/* node.c: tells the peers what this node is, if that has changed. */
+void node_tell_role(struct node *node);
+
 /* roles.c */
 int roles_init(struct node *node) MUST_CHECK;
 void roles_deinit(struct node *node);

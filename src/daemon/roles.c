@@ -69,7 +69,7 @@ static void op_set_role(void *arg, struct role role)
 		log_error("%s/role: %s: after a restart this node will not know its role",
 		          node->config->run_directory, strerror(-r));
 	if (node->repl)
-		repl_set_role(node->repl, role.active, role.term);
+		node_tell_role(node);
 }
 
 static uint64_t op_head(void *arg)
@@ -261,7 +261,7 @@ void roles_start(struct node *node)
 	is_recorded = role_load(node->config->run_directory, &recorded) == 0;
 	if (is_recorded) {
 		node->role = recorded;
-		repl_set_role(node->repl, recorded.active, recorded.term);
+		node_tell_role(node);
 	}
 	if (!node->role.active)
 		switchover_demote(node->switchover);

@@ -97,6 +97,15 @@ static json_t *workers_status(const struct node *node)
 	return out;
 }
 
+static const char *peer_role(const struct repl_peer_status *peer)
+{
+	if (!is_connected(peer))
+		return "unknown";
+	if (!peer->has_service)
+		return "none";
+	return peer->active ? "active" : "standby";
+}
+
 /* The share of our live sessions that a peer holds: all but those that it has yet to acknowledge.
  */
 static double peer_share(const struct repl_peer_status *peer, uint64_t n_live)
@@ -121,10 +130,9 @@ static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
 	json_object_set_new(out, "connects", integer(p->n_connects));
 	json_object_set_new(out, "set_aside", integer(p->n_gate_lagging));
 	json_object_set_new(out, "clock_offset_ms", json_integer(p->clock_offset_ms));
-	json_object_set_new(out, "role",
-	                    json_string(!is_connected(p) ? "unknown"
-	                                : p->active      ? "active"
-	                                                 : "standby"));
+	json_object_set_new(out, "role", json_string(peer_role(p)));
+	json_object_set_new(out, "has_workers",
+	                    is_connected(p) ? json_boolean(p->has_workers) : json_null());
 	json_object_set_new(out, "term", integer(p->term));
 	json_object_set_new(out, "share", json_real(peer_share(p, n_live)));
 	return out;
@@ -153,7 +161,8 @@ json_t *node_status(struct node *node)
 	table_stats(node->table, &table);
 	for (size_t i = 0; i < repl_n_peers(node->repl); i++) {
 		repl_peer_status(node->repl, i, &peer);
-		best = fmax(best, peer_share(&peer, table.n_live));
+		/* Sessions that no server looks up do not resume. */
+		best = fmax(best, peer.has_workers ? peer_share(&peer, table.n_live) : 0);
 		json_array_append_new(peers, peer_status(&peer, table.n_live));
 	}
 	out = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "version", TLSBATON_VERSION, "node",

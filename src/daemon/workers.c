@@ -337,6 +337,11 @@ void workers_configure(struct workers *workers, const struct workers_config *con
 		                      memory_order_relaxed);
 }
 
+unsigned workers_n_connected(const struct workers *workers)
+{
+	return workers->stats.n_connected;
+}
+
 void workers_stats(const struct workers *workers, struct workers_stats *out)
 {
 	const struct worker *worker;

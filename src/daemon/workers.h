@@ -67,6 +67,9 @@ void workers_restarted(struct workers *workers);
 /* After a reload; applies to new connections and, for the deadline, to all. */
 void workers_configure(struct workers *workers, const struct workers_config *config);
 
+/* How many are connected: workers_stats() without the sums. */
+unsigned workers_n_connected(const struct workers *workers);
+
 void workers_stats(const struct workers *workers, struct workers_stats *out);
 
 #endif

@@ -108,8 +108,7 @@ struct peer {
 	uint64_t from_epoch, from_position; /* where it may resume */
 	uint64_t n_received;
 	int64_t clock_offset_ms;
-	uint64_t term;
-	bool active;
+	struct wire_role role;
 };
 
 struct repl {
@@ -131,8 +130,7 @@ struct repl {
 	size_t n_pending;                 /* of those, without a hello */
 	struct event *tick;
 	int64_t tick_us; /* when it is due; INT64_MAX: not set */
-	uint64_t term;
-	bool active;
+	struct wire_role role;
 	struct repl_stats stats;
 	struct log_limit log_limit;
 };

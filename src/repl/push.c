@@ -211,7 +211,7 @@ static void push_fill_urgent(struct push *push, struct wire_writer *writer)
 	struct repl *repl = push->peer->repl;
 
 	if (push->role_due && wire_room(writer) >= PUSH_NUMBER_FRAME) {
-		wire_encode_role(writer, &(struct wire_role){repl->term, repl->active});
+		wire_encode_role(writer, &repl->role);
 		push->role_due = false;
 	}
 	if (push->ping_due && wire_room(writer) >= PUSH_NUMBER_FRAME) {

@@ -85,16 +85,20 @@ void repl_fill_hello(const struct repl *repl, struct wire_hello *hello)
 	hello->head = table_head(repl->table);
 	hello->wall_ms = repl_wall_ms(repl);
 	hello->heartbeat_ms = (uint32_t)(repl->heartbeat_us / 1000);
-	hello->term = repl->term;
-	hello->active = repl->active;
+	hello->role = repl->role;
+}
+
+static bool repl_same_role(const struct wire_role *a, const struct wire_role *b)
+{
+	return a->term == b->term && a->active == b->active && a->has_service == b->has_service &&
+	       a->has_workers == b->has_workers;
 }
 
 void repl_take_role(struct peer *peer, const struct wire_role *role)
 {
-	if (peer->term == role->term && peer->active == role->active)
+	if (repl_same_role(&peer->role, role))
 		return;
-	peer->term = role->term;
-	peer->active = role->active;
+	peer->role = *role;
 	peer->repl->ops->peer_changed(peer->repl->arg, peer->index);
 }
 
@@ -123,7 +127,7 @@ void repl_take_hello(struct peer *peer, const struct wire_hello *hello)
 		         peer->name, hello->dialect >> 28, hello->dialect >> 20 & 0xff, ours >> 28,
 		         ours >> 20 & 0xff);
 	}
-	repl_take_role(peer, &(struct wire_role){hello->term, hello->active});
+	repl_take_role(peer, &hello->role);
 }
 
 struct peer *repl_find_peer(struct repl *repl, const char *name)
@@ -332,12 +336,11 @@ void repl_flush(struct repl *repl, unsigned flush_ms)
 	}
 }
 
-void repl_set_role(struct repl *repl, bool active, uint64_t term)
+void repl_set_role(struct repl *repl, const struct wire_role *role)
 {
-	if (repl->active == active && repl->term == term)
+	if (repl_same_role(&repl->role, role))
 		return;
-	repl->active = active;
-	repl->term = term;
+	repl->role = *role;
 	for (size_t i = 0; i < repl->n_peers; i++) {
 		struct push *push = &repl->peers[i]->push;
 
@@ -391,8 +394,10 @@ void repl_peer_status(const struct repl *repl, size_t index, struct repl_peer_st
 	out->n_connects = push->n_connects;
 	out->n_gate_lagging = push->n_gate_lagging;
 	out->clock_offset_ms = peer->clock_offset_ms;
-	out->term = peer->term;
-	out->active = peer->active;
+	out->term = peer->role.term;
+	out->active = peer->role.active;
+	out->has_service = peer->role.has_service;
+	out->has_workers = peer->role.has_workers;
 	memcpy(out->error, push->error, sizeof(out->error));
 }
 

@@ -69,7 +69,7 @@ struct repl_peer_status {
 	    n_gate_lagging;      /* connections made; times it was set aside at the deadline */
 	int64_t clock_offset_ms; /* its wall clock less ours, at hello */
 	uint64_t term;           /* its role, as last said (see repl_set_role()) */
-	bool active;
+	bool active, has_service, has_workers;
 	char error[160]; /* last failure in words; "" if none */
 };
 
@@ -129,9 +129,11 @@ void repl_push(struct repl *repl);
  * none to wait for (`*waited_for` is then 0). */
 uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
 
-/* Tells the peers this node's role: whether it answers for the service address, and the term, a
- * number that grows with every take-over in the group. Sent in hello and whenever it changes. */
-void repl_set_role(struct repl *repl, bool active, uint64_t term);
+/* Tells the peers what this node is: whether it answers for the service address, the term, a number that
+ * grows with every take-over in the group, whether it has an address to answer for, and servers. Sent in
+ * hello and whenever it changes. */
+struct wire_role;
+void repl_set_role(struct repl *repl, const struct wire_role *role);
 
 /* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE,
  * -ENOBUFS (eight long ones wait already: the peer does not read). */

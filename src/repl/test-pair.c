@@ -203,16 +203,21 @@ static void test_roles_are_told(void **state)
 	struct pair *pair = *state;
 
 	node_start(&pair->a);
-	repl_set_role(pair->a.repl, true, 7);
+	repl_set_role(pair->a.repl,
+	              &(struct wire_role){.term = 7, .active = true, .has_service = true});
 	node_start(&pair->b);
 	run_until(pair->base, node_status(&pair->b, 0).active);
 	assert_int_equal(node_status(&pair->b, 0).term, 7);
 	run_until(pair->base, node_state(&pair->a, 0) == REPL_IN_SYNC);
-	repl_set_role(pair->a.repl, false, 8);
-	repl_set_role(pair->b.repl, true, 9);
+	repl_set_role(pair->a.repl, &(struct wire_role){.term = 8, .has_workers = true});
+	repl_set_role(pair->b.repl,
+	              &(struct wire_role){.term = 9, .active = true, .has_service = true});
 	run_until(pair->base,
 	          node_status(&pair->b, 0).term == 8 && node_status(&pair->a, 0).active);
 	assert_false(node_status(&pair->b, 0).active);
+	assert_false(node_status(&pair->b, 0).has_service);
+	assert_true(node_status(&pair->b, 0).has_workers);
+	assert_false(node_status(&pair->a, 0).has_workers);
 	assert_int_equal(node_status(&pair->a, 0).term, 9);
 }
 

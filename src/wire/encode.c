@@ -33,6 +33,14 @@ static void wire_put_name(struct wire_writer *writer, const char *name)
 	wire_put(writer, name, n);
 }
 
+static void wire_put_role(struct wire_writer *writer, const struct wire_role *role)
+{
+	wire_put_u64(writer, role->term);
+	wire_put_u8(writer, (uint8_t)((role->active ? WIRE_ROLE_ACTIVE : 0) |
+	                              (role->has_service ? WIRE_ROLE_SERVICE : 0) |
+	                              (role->has_workers ? WIRE_ROLE_WORKERS : 0)));
+}
+
 static void wire_put_hello(struct wire_writer *writer, const struct wire_hello *hello)
 {
 	wire_put_identity(writer, hello->version);
@@ -43,8 +51,7 @@ static void wire_put_hello(struct wire_writer *writer, const struct wire_hello *
 	wire_put_u64(writer, hello->head);
 	wire_put_u64(writer, (uint64_t)hello->wall_ms);
 	wire_put_u32(writer, hello->heartbeat_ms);
-	wire_put_u64(writer, hello->term);
-	wire_put_u8(writer, hello->active);
+	wire_put_role(writer, &hello->role);
 	wire_put_u8(writer, hello->n_fingerprints);
 	wire_put(writer, hello->fingerprints,
 	         (size_t)hello->n_fingerprints * WIRE_FINGERPRINT_BYTES);
@@ -94,8 +101,7 @@ void wire_encode_role(struct wire_writer *writer, const struct wire_role *role)
 {
 	uint8_t *frame = wire_begin(writer);
 
-	wire_put_u64(writer, role->term);
-	wire_put_u8(writer, role->active);
+	wire_put_role(writer, role);
 	wire_end(writer, frame, WIRE_ROLE);
 }
 

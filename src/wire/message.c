@@ -87,12 +87,17 @@ static bool wire_get_identity(struct wire_reader *reader, uint16_t *version)
 	return !reader->failed && memcmp(magic, WIRE_MAGIC, WIRE_MAGIC_BYTES) == 0;
 }
 
-static bool wire_get_bool(struct wire_reader *reader, bool *out)
+/* False: flags that this version does not know, or a node that answers for an address that it does not have. */
+static bool wire_get_role(struct wire_reader *reader, struct wire_role *out)
 {
-	uint8_t value = wire_get_u8(reader);
+	uint8_t flags;
 
-	*out = value == 1;
-	return value <= 1;
+	out->term = wire_get_u64(reader);
+	flags = wire_get_u8(reader);
+	out->active = flags & WIRE_ROLE_ACTIVE;
+	out->has_service = flags & WIRE_ROLE_SERVICE;
+	out->has_workers = flags & WIRE_ROLE_WORKERS;
+	return flags < 2 * WIRE_ROLE_WORKERS && (!out->active || out->has_service);
 }
 
 static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
@@ -115,8 +120,7 @@ static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
 	hello.head = wire_get_u64(&reader);
 	hello.wall_ms = (int64_t)wire_get_u64(&reader);
 	hello.heartbeat_ms = wire_get_u32(&reader);
-	hello.term = wire_get_u64(&reader);
-	if (!wire_get_bool(&reader, &hello.active) || hello.wall_ms < 0)
+	if (!wire_get_role(&reader, &hello.role) || hello.wall_ms < 0)
 		return -EPROTO;
 	hello.n_fingerprints = wire_get_u8(&reader);
 	if (hello.n_fingerprints > WIRE_FINGERPRINTS_MAX)
@@ -224,9 +228,9 @@ int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out)
 int wire_decode_role(const uint8_t *payload, size_t n, struct wire_role *out)
 {
 	struct wire_reader reader = wire_reader(payload, n);
-	struct wire_role role = {.term = wire_get_u64(&reader)};
+	struct wire_role role;
 
-	if (!wire_get_bool(&reader, &role.active) || reader.failed || wire_left(&reader) > 0)
+	if (!wire_get_role(&reader, &role) || reader.failed || wire_left(&reader) > 0)
 		return -EPROTO;
 	*out = role;
 	return 0;

@@ -68,6 +68,18 @@ struct wire_header {
 	size_t n_payload;
 };
 
+/* The flags of a role on the wire. */
+#define WIRE_ROLE_ACTIVE 1
+#define WIRE_ROLE_SERVICE 2
+#define WIRE_ROLE_WORKERS 4
+
+struct wire_role {
+	uint64_t term;
+	bool active;      /* it answers for the service address */
+	bool has_service; /* it has one to answer for */
+	bool has_workers; /* servers are connected to it */
+};
+
 struct wire_hello {
 	uint16_t version;
 	char node[WIRE_NAME_MAX + 1];
@@ -77,8 +89,7 @@ struct wire_hello {
 	uint64_t head;
 	int64_t wall_ms; /* milliseconds since 1970 when it was sent */
 	uint32_t heartbeat_ms;
-	uint64_t term;
-	bool active;
+	struct wire_role role;
 	uint8_t n_fingerprints;
 	uint8_t fingerprints[WIRE_FINGERPRINTS_MAX][WIRE_FINGERPRINT_BYTES];
 	/* In an answer only: up to where the answering node holds the log of the node that said
@@ -96,11 +107,6 @@ struct wire_ack {
 	uint64_t position;  /* all that ends at or before it is stored */
 	uint64_t n_records; /* received over this connection */
 	uint64_t n_live;    /* sessions that the acknowledging node holds */
-};
-
-struct wire_role {
-	uint64_t term;
-	bool active;
 };
 
 /* The records of one message. `rest` walks over bytes that wire_decode_records() has checked. */

@@ -63,8 +63,7 @@ static struct wire_hello sample_hello(void)
 	    .head = UINT64_MAX,
 	    .wall_ms = 1700000000123,
 	    .heartbeat_ms = 500,
-	    .term = 42,
-	    .active = true,
+	    .role = {.term = 42, .active = true, .has_service = true, .has_workers = true},
 	    .n_fingerprints = 2,
 	    .resume_epoch = 7,
 	    .resume_position = 9,
@@ -86,8 +85,10 @@ static void assert_same_hello(const struct wire_hello *a, const struct wire_hell
 	assert_int_equal(a->head, b->head);
 	assert_int_equal(a->wall_ms, b->wall_ms);
 	assert_int_equal(a->heartbeat_ms, b->heartbeat_ms);
-	assert_int_equal(a->term, b->term);
-	assert_int_equal(a->active, b->active);
+	assert_int_equal(a->role.term, b->role.term);
+	assert_int_equal(a->role.active, b->role.active);
+	assert_int_equal(a->role.has_service, b->role.has_service);
+	assert_int_equal(a->role.has_workers, b->role.has_workers);
 	assert_int_equal(a->n_fingerprints, b->n_fingerprints);
 	assert_memory_equal(a->fingerprints, b->fingerprints, sizeof(a->fingerprints));
 	assert_int_equal(a->resume_epoch, b->resume_epoch);
@@ -186,7 +187,8 @@ static void test_hello_out_of_range(void **state)
 	assert_breaks(AT_NODE + n_node, 0x80);
 	assert_breaks(AT_NODE + 1 + n_node + 1, '\n');
 	assert_breaks(at_wall, 0x80);
-	assert_breaks(at_active, 2);
+	assert_breaks(at_active, WIRE_ROLE_ACTIVE); /* for no address */
+	assert_breaks(at_active, 8);
 	assert_breaks(at_active + 1, 1);
 	assert_breaks(at_active + 1, WIRE_FINGERPRINTS_MAX + 1);
 	assert_breaks(at_active + 1, 255);
@@ -229,7 +231,7 @@ static void test_refuse_reason_is_made_harmless(void **state)
 static void test_small_messages(void **state)
 {
 	struct wire_ack ack = {1, 2, UINT64_MAX}, ack_out;
-	struct wire_role role = {77, true}, role_out = {0};
+	struct wire_role role = {77, true, true, false}, role_out = {0};
 	uint64_t number;
 
 	(void)state;
@@ -241,8 +243,8 @@ static void test_small_messages(void **state)
 	wire_encode_role(&writer, &role);
 	assert_only_whole(wire_decode_role, WIRE_ROLE, &role_out);
 	assert_int_equal(role_out.term, 77);
-	assert_true(role_out.active);
-	bytes[WIRE_HEADER_BYTES + 8] = 2;
+	assert_true(role_out.active && role_out.has_service && !role_out.has_workers);
+	bytes[WIRE_HEADER_BYTES + 8] = 8;
 	assert_int_equal(wire_decode_role(payload(WIRE_ROLE), n_payload(), &role_out), -EPROTO);
 	for (enum wire_type type = WIRE_START; type <= WIRE_PONG; type++) {
 		if (type == WIRE_ACK)

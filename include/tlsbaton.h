@@ -68,6 +68,7 @@ struct tlsbaton_counters {
 	uint64_t puts;             /* notices sent */
 	uint64_t lost;             /* notices without room or daemon */
 	uint64_t hits;             /* lookups that found a live session */
+	uint64_t hits_early;       /* of these, before the session was where the policy wants it */
 	uint64_t misses;           /* lookups that did not */
 	uint64_t removals;         /* tlsbaton_session_remove() */
 	uint64_t removals_ignored; /* OpenSSL's own removals at unclean ends: not replicated */

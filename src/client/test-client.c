@@ -239,6 +239,7 @@ static void test_who_finds_a_session_before_its_ack_waits_too(void **state)
 	assert_int_equal(get_noticed(f, 1, &later), 0);
 	assert_int_equal(later, 0);
 	assert_int_equal(count(f).puts, 0);
+	assert_int_equal(count(f).hits_early, 1);
 	assert_int_equal(atomic_load(&f->node.control->n_notices), 1);
 	tlsbaton_free(maker);
 }

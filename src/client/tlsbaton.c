@@ -240,6 +240,7 @@ static uint64_t mark(struct tlsbaton *baton)
 	struct ring_notice mark = {.kind = RING_MARK};
 	uint64_t notice = 0;
 
+	ring_count(baton->page, RING_HITS_EARLY);
 	if (!gate_is_moot(baton))
 		(void)!send_notice(baton, &mark, &notice);
 	return notice;

@@ -49,6 +49,8 @@ static const struct metric metrics[] = {
     {"workers", "lost", "tlsbaton_notices_lost_total", "Notices that found no room or no daemon.",
      1},
     {"workers", "hits", "tlsbaton_lookup_hits_total", "Lookups that found a live session.", 1},
+    {"workers", "hits_early", "tlsbaton_lookup_hits_early_total",
+     "Lookups that found a session before all peers had it, and had to wait for them.", 1},
     {"workers", "misses", "tlsbaton_lookup_misses_total", "Lookups that did not.", 1},
     {"workers", "removals", "tlsbaton_removals_total", "Sessions removed by workers.", 1},
     {"workers", "removals_ignored", "tlsbaton_removals_ignored_total",

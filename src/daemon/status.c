@@ -87,6 +87,7 @@ static json_t *workers_status(const struct node *node)
 	                "hits", integer(w.hits), "misses", integer(w.misses), "removals",
 	                integer(w.removals), "removals_ignored", integer(w.removals_ignored),
 	                "stateless", integer(w.stateless));
+	json_object_set_new(out, "hits_early", integer(w.hits_early));
 	json_object_set_new(out, "gate_waits", integer(w.gate_waits));
 	json_object_set_new(out, "gate_timeouts", integer(w.gate_timeouts));
 	json_object_set_new(out, "gate_no_daemon", integer(w.gate_no_daemon));

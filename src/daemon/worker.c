@@ -151,6 +151,7 @@ void worker_count(const struct worker *worker, struct workers_stats *stats)
 	    [RING_PUTS] = &stats->puts,
 	    [RING_LOST] = &stats->lost,
 	    [RING_HITS] = &stats->hits,
+	    [RING_HITS_EARLY] = &stats->hits_early,
 	    [RING_MISSES] = &stats->misses,
 	    [RING_REMOVALS] = &stats->removals,
 	    [RING_REMOVALS_IGNORED] = &stats->removals_ignored,

@@ -44,8 +44,8 @@ struct workers_stats {
 	uint64_t n_refused;   /* by credentials or the limit */
 	uint64_t n_malformed; /* notices that did not parse; their worker is disconnected */
 	/* Sums over all workers since the daemon's start, of struct tlsbaton_counters. */
-	uint64_t puts, lost, hits, misses, removals, removals_ignored, stateless, gate_waits,
-	    gate_timeouts, gate_no_daemon;
+	uint64_t puts, lost, hits, hits_early, misses, removals, removals_ignored, stateless,
+	    gate_waits, gate_timeouts, gate_no_daemon;
 	uint64_t gate_wait_us
 	    [32]; /* how many gates waited below 2^i microseconds and at least 2^(i-1) */
 };

@@ -60,6 +60,7 @@ struct tlsbaton {
 	 * replaced is kept. */
 	_Atomic(struct table_view *) view;
 	_Atomic int state;             /* enum link_state; changed under the lock */
+	unsigned dead_ms;              /* RING_DEAD_MS; tests may have more patience */
 	_Atomic uint64_t down_at_ms;   /* when LINK_UP ended; 0: long ago */
 	_Atomic uint64_t next_look_ms; /* when link_tick() has something to look at again */
 

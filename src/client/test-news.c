@@ -12,59 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "client/test-node.h"
-#include "tlsbaton.h"
+#include "client/test-fixture.h"
 
-#define LINES_MAX 8
-
-struct fixture {
-	struct node node;
-	struct tlsbaton_options options;
-	tlsbaton *baton;
-	unsigned n_lines;
-	char lines[LINES_MAX][256];
-};
-
-static void keep_line(void *arg, int level, const char *message)
+/* The first line has come. */
+static void start_and_tell(struct fixture *f)
 {
-	struct fixture *f = arg;
-
-	(void)level;
-	if (f->n_lines < LINES_MAX)
-		snprintf(f->lines[f->n_lines], sizeof(f->lines[0]), "%s", message);
-	f->n_lines++;
-}
-
-static int set_up(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	node_init(&f->node);
-	f->options = (struct tlsbaton_options){
-	    .size = sizeof(f->options),
-	    .socket_path = f->node.socket_path,
-	    .log = keep_line,
-	    .log_arg = f,
-	    .connect_ms = 5000,
-	};
-	*state = f;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	tlsbaton_free(f->baton);
-	node_deinit(&f->node);
-	free(f);
-	return 0;
-}
-
-static void start_both(struct fixture *f)
-{
-	node_start(&f->node);
-	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
+	start_both(f);
 	assert_int_equal(f->n_lines, 1);
 	assert_non_null(strstr(f->lines[0], "sessions are shared"));
 }
@@ -96,7 +49,7 @@ static void test_a_process_forked_without_a_daemon_says_what_the_others_say(void
 	int status;
 	pid_t pid;
 
-	start_both(f);
+	start_and_tell(f);
 	node_kill(&f->node);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -117,7 +70,7 @@ static void test_a_daemon_that_ends_during_the_hello_is_gone(void **state)
 	int listener, status;
 	pid_t pid;
 
-	start_both(f);
+	start_and_tell(f);
 	node_kill(&f->node);
 	listener = listen_in_its_place(f);
 	pid = fork();
@@ -141,7 +94,7 @@ static void test_a_daemon_that_accepts_and_says_nothing_hangs(void **state)
 	int listener = listen_in_its_place(f);
 
 	f->options.connect_ms = 1;
-	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
+	open_handle(f);
 	assert_non_null(strstr(line(f, 1), "tlsbatond hangs"));
 	close(listener);
 }
@@ -162,7 +115,7 @@ static void test_a_daemon_that_accepts_nobody_hangs(void **state)
 		r = connect(waiting[n], (struct sockaddr *)&address, sizeof(address));
 	}
 	assert_int_equal(errno, EAGAIN);
-	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
+	open_handle(f);
 	assert_non_null(strstr(line(f, 1), "tlsbatond hangs"));
 	while (n > 0)
 		close(waiting[--n]);
@@ -174,7 +127,8 @@ static void test_a_daemon_that_begins_to_hang_hangs(void **state)
 	struct fixture *f = *state;
 	int status;
 
-	start_both(f);
+	start_and_tell(f);
+	end_patience(f);
 	assert_int_equal(kill(f->node.pid, SIGSTOP), 0);
 	assert_int_equal(waitpid(f->node.pid, &status, WUNTRACED), f->node.pid);
 	assert_non_null(strstr(line(f, 2), "tlsbatond hangs"));
@@ -186,13 +140,13 @@ static void test_a_daemon_that_was_never_there_is_named_with_its_place(void **st
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
+	open_handle(f);
 	assert_non_null(strstr(line(f, 1), f->node.socket_path));
 	node_start(&f->node);
 	assert_non_null(strstr(line(f, 2), "sessions are shared"));
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, fixture_set_up, fixture_tear_down)
 
 int main(void)
 {

@@ -106,7 +106,7 @@ static int node_run(struct node *node)
 void node_init(struct node *node)
 {
 	*node = (struct node){
-	    .config = {.ring_bytes = 256 * 1024, .n_max = 16, .gate_deadline_ms = 5000}};
+	    .config = {.ring_bytes = 256 * 1024, .n_max = 16, .gate_deadline_ms = 60000}};
 	strcpy(node->directory, "/tmp/tlsbaton-test-XXXXXX");
 	assert_non_null(mkdtemp(node->directory));
 	assert_int_equal(chmod(node->directory, 0755), 0);

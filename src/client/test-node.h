@@ -41,12 +41,12 @@ void node_stop(struct node *node); /* a clean stop */
 void node_kill(struct node *node); /* SIGKILL, and waits for its end */
 void node_stats(struct node *node, struct workers_stats *out);
 
-/* Waits until `what` is true; fails the test after 10 s. */
+/* Waits until `what` is true; fails the test after a minute. */
 #define node_until(what)                                                                           \
 	do {                                                                                       \
 		unsigned node_tries_ = 0;                                                          \
 		while (!(what)) {                                                                  \
-			assert_true(node_tries_++ < 20000);                                        \
+			assert_true(node_tries_++ < 120000);                                       \
 			usleep(500);                                                               \
 		}                                                                                  \
 	} while (0)

@@ -34,7 +34,7 @@ bool handle_alive(const struct tlsbaton *baton)
 	/* Relaxed: a time by itself. It may be a little ahead of our reading of the clock. */
 	age_ms = (int64_t)((uint64_t)clock_coarse_ms() -
 	                   atomic_load_explicit(&baton->page->heartbeat_ms, memory_order_relaxed));
-	return age_ms <= RING_DEAD_MS;
+	return age_ms <= (int64_t)baton->dead_ms;
 }
 
 void handle_lock(struct tlsbaton *baton)
@@ -124,6 +124,7 @@ int tlsbaton_new(tlsbaton **out, const struct tlsbaton_options *options)
 		return -ENOMEM;
 	baton->socket = -1;
 	baton->gate_fd = -1;
+	baton->dead_ms = RING_DEAD_MS;
 	r = -pthread_mutex_init(&baton->lock, NULL);
 	if (r < 0) {
 		free(baton);

@@ -73,7 +73,7 @@ until_true()
 DAEMON_PID=
 DAEMON_OUT=
 
-# daemon_start now|hold DEADLINE_MS
+# daemon_start now|hold|late=MS DEADLINE_MS
 daemon_start()
 {
 	local line

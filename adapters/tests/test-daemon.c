@@ -2,9 +2,10 @@
  * A tlsbatond reduced to its workers and its table, for tests of what stands before it: no peers, no
  * network, and acks that a test controls.
  *
- * Usage: test-daemon SOCKET TABLE now|hold DEADLINE_MS USER
+ * Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER
  *   now   every notice is acked as soon as it is in the table, as if a peer had answered
  *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`; each further SIGUSR2 changes again
+ *   late  each is, so many milliseconds (1 to 999) after it is in the table, as if a peer were far away
  * Says "ready" on standard output when it listens, and at SIGUSR1 one line of figures:
  *   workers=N puts=N stored=N removed=N hits=N gate_waits=N gate_timeouts=N n_der=BYTES expires=SECONDS held=0|1
  * with length and expiry of the last record that was stored. SIGTERM stops it cleanly.
@@ -27,6 +28,7 @@ struct test_daemon {
 	struct table *table;
 	struct workers *workers;
 	bool hold;
+	unsigned late_ms; /* 0: acked at once */
 	uint64_t n_stored;
 	uint64_t n_removed;
 	size_t n_der;
@@ -66,14 +68,49 @@ static uint64_t on_stored(void *arg)
 	return table_head(d->table);
 }
 
+static void ack(struct test_daemon *d, uint64_t position)
+{
+	table_set_acked(d->table, position);
+	workers_acked(d->workers, position);
+}
+
+struct late_ack {
+	struct test_daemon *daemon;
+	uint64_t position;
+};
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct late_ack *late = arg;
+
+	(void)fd;
+	(void)what;
+	ack(late->daemon, late->position);
+	free(late);
+}
+
+static void ack_late(struct test_daemon *d)
+{
+	const struct timeval delay = {.tv_usec = (suseconds_t)d->late_ms * 1000};
+	struct late_ack *late = malloc(sizeof(*late));
+
+	if (late == NULL)
+		abort();
+	*late = (struct late_ack){.daemon = d, .position = table_head(d->table)};
+	if (event_base_once(d->base, -1, EV_TIMEOUT, on_late, late, &delay) < 0)
+		abort();
+}
+
 static void on_batch(void *arg)
 {
 	struct test_daemon *d = arg;
 
 	if (d->hold)
 		return;
-	table_set_acked(d->table, table_head(d->table));
-	workers_acked(d->workers, table_head(d->table));
+	if (d->late_ms > 0)
+		ack_late(d);
+	else
+		ack(d, table_head(d->table));
 }
 
 static void on_show(evutil_socket_t signal, short what, void *arg)
@@ -163,7 +200,8 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 6) {
-		fprintf(stderr, "Usage: test-daemon SOCKET TABLE now|hold DEADLINE_MS USER\n");
+		fprintf(stderr,
+		        "Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER\n");
 		return 2;
 	}
 	user = getpwnam(argv[5]);
@@ -171,6 +209,8 @@ int main(int argc, char **argv)
 	if (user == NULL || d.base == NULL)
 		return 1;
 	d.hold = strcmp(argv[3], "hold") == 0;
+	if (strncmp(argv[3], "late=", 5) == 0)
+		d.late_ms = (unsigned)strtoul(argv[3] + 5, NULL, 10) % 1000;
 	r = run(&d, argv[1], argv[2], (unsigned)strtoul(argv[4], NULL, 10), user->pw_uid);
 	workers_free(d.workers);
 	table_free(d.table);

@@ -16,6 +16,7 @@ TICKETS=off
 SHARING="tlsbaton $SOCKET;" # in http
 WORKERS=2
 LISTEN=ssl # parameters of the server's listen
+EVENTS=    # lines for the events block
 SERVER=    # more lines for the server …
 HTTP=      # … and for http, before it
 write_config()
@@ -32,7 +33,7 @@ write_config()
 		pid $root/pid;
 		lock_file $root/lock;
 		error_log $root/error.log notice;
-		events { }
+		events { $EVENTS }
 		http {
 			log_format outcomes '\$uri \$status \$tlsbaton \$tlsbaton_gate_wait';
 			access_log $root/access.log outcomes;

@@ -103,11 +103,29 @@ static const struct workers_ops workers_ops = {
     .batch = on_batch,
 };
 
-static struct workers_config workers_config(const struct config *config, char *path,
-                                            size_t path_size)
+/*
+ * A worker's connection is a descriptor for as long as it lasts. What else the daemon may need at once: its own
+ * few dozen, two connections a peer and four that have not said hello, HTTP, commands. Without this, peers
+ * would be the first to find none left.
+ */
+static void fit_workers(const struct config *config, struct workers_config *wc)
 {
-	snprintf(path, path_size, "%s/worker.sock", config->run_directory);
-	return (struct workers_config){
+	unsigned others = 128 + 6 * REPL_PEERS_MAX, most;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= (rlim_t)wc->n_max + others)
+		return;
+	most = files.rlim_cur > others ? (unsigned)(files.rlim_cur - others) : 1;
+	log_warning(
+	    "%s: workers-max is %u, and with a limit of %llu open files only %u workers can "
+	    "connect: set LimitNOFILE=%u in tlsbatond.service, or a smaller workers-max",
+	    config->path, wc->n_max, (unsigned long long)files.rlim_cur, most, wc->n_max + others);
+	wc->n_max = most;
+}
+
+struct workers_config node_workers_config(const struct config *config, char *path, size_t path_size)
+{
+	struct workers_config wc = {
 	    .socket_path = path,
 	    .uids = config->worker_uids,
 	    .n_uids = config->n_worker_uids,
@@ -117,6 +135,10 @@ static struct workers_config workers_config(const struct config *config, char *p
 	    .n_max = config->workers_max,
 	    .gate_deadline_ms = config->gate_deadline_ms,
 	};
+
+	snprintf(path, path_size, "%s/worker.sock", config->run_directory);
+	fit_workers(config, &wc);
+	return wc;
 }
 
 /* ---- Table to peers and back ---- */
@@ -150,7 +172,7 @@ static const struct repl_ops repl_ops = {
     .peer_changed = on_peer_changed,
 };
 
-static struct repl_config repl_config(const struct config *config)
+struct repl_config node_repl_config(const struct config *config)
 {
 	return (struct repl_config){
 	    .node = config->node,
@@ -182,7 +204,7 @@ void node_tell_role(struct node *node)
 static int start_repl(struct node *node, const struct config *config, char *error,
                       size_t error_size)
 {
-	struct repl_config rc = repl_config(config);
+	struct repl_config rc = node_repl_config(config);
 	char why[256];
 	int r =
 	    repl_new(&node->repl, node->base, &rc, node->table, &repl_ops, node, why, sizeof(why));
@@ -309,23 +331,31 @@ static int open_table(struct node *node, char *error, size_t error_size)
 	return 0;
 }
 
+int node_open_http(struct node *node, const struct config *config, struct http **out, char *error,
+                   size_t error_size)
+{
+	char why[256];
+	int r;
+
+	*out = NULL;
+	if (!config->http[0])
+		return 0;
+	r = http_new(out, node->base, config->http, on_status, node, why, sizeof(why));
+	if (r < 0)
+		snprintf(error, error_size, "%s:%d: %s", config->path, config->http_line, why);
+	return r;
+}
+
 static int start_operator(struct node *node, char *error, size_t error_size)
 {
-	char path[PATH_MAX], why[256];
+	char path[PATH_MAX];
 	int r;
 
 	snprintf(path, sizeof(path), "%s/control.sock", node->config->run_directory);
 	r = control_new(&node->control, node->base, path, &control_ops, node, error, error_size);
 	if (r < 0)
 		return r;
-	if (!node->config->http[0])
-		return 0;
-	r = http_new(&node->http, node->base, node->config->http, on_status, node, why,
-	             sizeof(why));
-	if (r < 0)
-		snprintf(error, error_size, "%s:%d: %s", node->config->path,
-		         node->config->http_line, why);
-	return r;
+	return node_open_http(node, node->config, &node->http, error, error_size);
 }
 
 static int start_timers(struct node *node)
@@ -339,33 +369,12 @@ static int start_timers(struct node *node)
 	return 0;
 }
 
-/*
- * A worker's connection is a descriptor for as long as it lasts. What else the daemon may need at once: its own
- * few dozen, two connections a peer and four that have not said hello, HTTP, commands. Without this, peers
- * would be the first to find none left.
- */
-static void fit_workers(const struct config *config, struct workers_config *wc)
-{
-	unsigned others = 128 + 6 * REPL_PEERS_MAX, most;
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= (rlim_t)wc->n_max + others)
-		return;
-	most = files.rlim_cur > others ? (unsigned)(files.rlim_cur - others) : 1;
-	log_warning(
-	    "%s: workers-max is %u, and with a limit of %llu open files only %u workers can "
-	    "connect: set LimitNOFILE=%u in tlsbatond.service, or a smaller workers-max",
-	    config->path, wc->n_max, (unsigned long long)files.rlim_cur, most, wc->n_max + others);
-	wc->n_max = most;
-}
-
 static int start_workers(struct node *node, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
-	struct workers_config wc = workers_config(node->config, path, sizeof(path));
+	struct workers_config wc = node_workers_config(node->config, path, sizeof(path));
 	int r;
 
-	fit_workers(node->config, &wc);
 	r = workers_new(&node->workers, node->base, &wc, &workers_ops, node);
 	if (r < 0)
 		snprintf(error, error_size, "%s: %s", path, strerror(-r));
@@ -405,133 +414,6 @@ int node_new(struct node **out, struct event_base *base, struct config *config,
 	roles_start(node);
 	*out = node;
 	return 0;
-}
-
-static bool same(const char *a, const char *b)
-{
-	return (!a && !b) || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_peers(const struct config *a, const struct config *b)
-{
-	if (a->n_peers != b->n_peers)
-		return false;
-	for (size_t i = 0; i < a->n_peers; i++)
-		if (!same(a->peers[i].name, b->peers[i].name))
-			return false;
-	return true;
-}
-
-static bool same_service(const struct config *a, const struct config *b)
-{
-	if (a->has_service != b->has_service || a->announce_s != b->announce_s)
-		return false;
-	if (!a->has_service)
-		return true;
-	if (!same(a->service.interface, b->service.interface) ||
-	    a->service.interface_down != b->service.interface_down ||
-	    a->service.n_addresses != b->service.n_addresses)
-		return false;
-	for (size_t i = 0; i < a->service.n_addresses; i++)
-		if (!same(a->service.addresses[i], b->service.addresses[i]))
-			return false;
-	return true;
-}
-
-static void say_what_needs_a_restart(const struct config *running, const struct config *next)
-{
-	if (!same(running->node, next->node))
-		log_warning("reload: node needs a restart");
-	if (!same(running->group, next->group))
-		log_warning("reload: group needs a restart");
-	if (!same(running->run_directory, next->run_directory))
-		log_warning("reload: run-directory needs a restart");
-	if (running->table_bytes != next->table_bytes)
-		log_warning("reload: table-size needs a restart (the peers refill the new table)");
-	if (running->uid != next->uid || running->gid != next->gid)
-		log_warning("reload: user needs a restart");
-	if (!same_service(running, next))
-		log_warning("reload: service needs a restart");
-}
-
-static void swap(char **a, char **b)
-{
-	char *other = *a;
-
-	*a = *b;
-	*b = other;
-}
-
-/* What is in force stays in the configuration: the status shows it, and the next reload is compared with it. */
-static void keep_what_needs_a_restart(struct config *running, struct config *next)
-{
-	struct vip_config service = next->service;
-	bool has_service = next->has_service;
-
-	swap(&running->node, &next->node);
-	swap(&running->group, &next->group);
-	swap(&running->run_directory, &next->run_directory);
-	swap(&running->user, &next->user);
-	next->uid = running->uid;
-	next->gid = running->gid;
-	next->table_bytes = running->table_bytes;
-	next->announce_s = running->announce_s;
-	next->service = running->service;
-	next->has_service = running->has_service;
-	running->service = service;
-	running->has_service = has_service;
-}
-
-/* Status is worth less than service: an address that cannot be had keeps the listener that there is. */
-static void reload_http(struct node *node, struct config *next)
-{
-	struct http *http = NULL;
-	char error[256];
-
-	if (same(node->config->http, next->http))
-		return;
-	if (next->http[0] &&
-	    http_new(&http, node->base, next->http, on_status, node, error, sizeof(error)) < 0) {
-		log_error("reload: %s:%d: %s; %s%s", next->path, next->http_line, error,
-		          node->http ? "still serving " : "there is no HTTP", node->config->http);
-		swap(&node->config->http, &next->http);
-		return;
-	}
-	http_free(node->http);
-	node->http = http;
-}
-
-void node_reload(struct node *node, struct config *config)
-{
-	struct repl_config rc = repl_config(config);
-	struct workers_config wc;
-	char error[256], path[PATH_MAX];
-
-	if (!same_peers(node->config, config) && node->switchover &&
-	    switchover_busy(node->switchover)) {
-		log_error("reload: the service address is being moved, and peers would change; "
-		          "reload again "
-		          "when it is over");
-		config_free(config);
-		return;
-	}
-	rc.node = node->config->node;
-	rc.group = node->config->group;
-	if (repl_configure(node->repl, &rc, error, sizeof(error)) < 0) {
-		log_error("reload: %s; the old configuration stays in force", error);
-		config_free(config);
-		return;
-	}
-	say_what_needs_a_restart(node->config, config);
-	reload_http(node, config);
-	keep_what_needs_a_restart(node->config, config);
-	config_free(node->config);
-	node->config = config;
-	log_open("tlsbatond", config->log_target, config->log_level);
-	wc = workers_config(config, path, sizeof(path));
-	fit_workers(config, &wc);
-	workers_configure(node->workers, &wc);
-	log_notice("configuration reloaded from %s", config->path);
 }
 
 void node_stop(struct node *node, unsigned flush_ms)

@@ -44,8 +44,15 @@ struct node {
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
 };
 
-/* node.c: tells the peers what this node is, if that has changed. */
-void node_tell_role(struct node *node);
+/* node.c */
+void node_tell_role(struct node *node); /* to the peers, if it has changed */
+/* What the configuration means to the parts. Strings are its own, or in `path`. */
+struct repl_config node_repl_config(const struct config *config);
+struct workers_config node_workers_config(const struct config *config, char *path,
+                                          size_t path_size);
+/* Out: `*out`, NULL where the configuration has no HTTP. `error` says in words what failed. */
+int node_open_http(struct node *node, const struct config *config, struct http **out, char *error,
+                   size_t error_size) MUST_CHECK;
 
 /* roles.c */
 int roles_init(struct node *node) MUST_CHECK;

@@ -168,7 +168,7 @@ static int parse_count(uint64_t *out, const char *name, const char *text, uint64
 static int parse_unsigned(unsigned *out, const char *name, const char *text, unsigned min,
                           unsigned max)
 {
-	uint64_t value;
+	uint64_t value = 0;
 	int r = parse_count(&value, name, text, min, max);
 
 	if (r == 0)

@@ -41,7 +41,8 @@ int repl_make_peers(struct repl *repl, const struct repl_config *config,
 {
 	int r = 0;
 
-	memset(next, 0, REPL_PEERS_MAX * sizeof(*next));
+	for (size_t i = 0; i < REPL_PEERS_MAX; i++)
+		next[i] = NULL;
 	if (config->n_peers > REPL_PEERS_MAX) {
 		snprintf(error, error_size, "there may be %d peers: remove some", REPL_PEERS_MAX);
 		return -EINVAL;

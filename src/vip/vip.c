@@ -154,7 +154,7 @@ static int vip_set_addresses(const struct vip *vip, const struct vip_state *want
                              struct mnl_socket *nl, char *error, size_t error_size)
 {
 	char text[VIP_TEXT_BYTES];
-	struct vip_state now;
+	struct vip_state now = {0};
 	int r;
 
 	r = vip_read_or_fail(vip, nl, &now, error, error_size);
@@ -250,7 +250,7 @@ int vip_new(struct vip **out, const struct vip_config *config, char *error, size
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
 	_cleanup_(vip_freep) struct vip *vip = NULL;
-	struct vip_state state;
+	struct vip_state state = {0};
 	int r;
 
 	if (config->n_addresses < 1 || config->n_addresses > VIP_ADDRESSES_MAX)
@@ -263,7 +263,7 @@ int vip_new(struct vip **out, const struct vip_config *config, char *error, size
 		return vip_fail(error, error_size, -EINVAL,
 		                "\"%s\" cannot be an interface's name: it has 1 to %zu characters",
 		                config->interface, sizeof(vip->interface) - 1);
-	strcpy(vip->interface, config->interface);
+	memcpy(vip->interface, config->interface, strlen(config->interface) + 1);
 	vip->interface_down = config->interface_down;
 	for (size_t i = 0; i < config->n_addresses; i++) {
 		r = vip_add_address(vip, config->addresses[i], error, error_size);
@@ -294,7 +294,7 @@ int vip_take(struct vip *vip, char *error, size_t error_size)
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
 	_cleanup_(closep) int fd = -1;
-	struct vip_state found, want;
+	struct vip_state found = {0}, want;
 	int r;
 
 	r = vip_open(vip, &fd, &nl, &found, error, error_size);
@@ -320,7 +320,7 @@ int vip_take(struct vip *vip, char *error, size_t error_size)
 int vip_release(struct vip *vip, char *error, size_t error_size)
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
-	struct vip_state found, want;
+	struct vip_state found = {0}, want;
 	int r;
 
 	r = vip_open(vip, NULL, &nl, &found, error, error_size);
@@ -343,7 +343,7 @@ int vip_announce(struct vip *vip, char *error, size_t error_size)
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
 	_cleanup_(closep) int fd = -1;
-	struct vip_state state;
+	struct vip_state state = {0};
 	int r;
 
 	r = vip_open(vip, &fd, &nl, &state, error, error_size);
@@ -355,7 +355,7 @@ int vip_announce(struct vip *vip, char *error, size_t error_size)
 int vip_held(struct vip *vip)
 {
 	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
-	struct vip_state state;
+	struct vip_state state = {0};
 	uint32_t ignore = 0;
 	int r;
 

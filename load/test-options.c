@@ -101,65 +101,65 @@ static void test_all(void **state)
 	assert_true(options.owned && options.json && options.no_tickets);
 }
 
-static void test_refused_figures(void **state)
-{
-	(void)state;
-	refuse("--rate 0 " URL, "--rate \"0\": give users a second");
-	refuse("--rate -1 " URL, "--rate");
-	refuse("--rate 1e3 " URL, "--rate");
-	refuse("--rate 0x10 " URL, "--rate");
-	refuse("--rate nan " URL, "--rate");
-	refuse("--rate inf " URL, "--rate");
-	refuse("--rate 10/s " URL, "--rate");
-	refuse("--rate . " URL, "--rate");
-	refuse("--rate 2000000 " URL, "--rate");
-	refuse("--duration 0 " URL, "--duration \"0\": give seconds");
-	refuse("--duration 1m " URL, "--duration");
-	refuse("--duration 999999 " URL, "--duration");
-	refuse("--visits 0 " URL, "--visits \"0\": give a whole number from 1 to 100");
-	refuse("--visits 101 " URL, "--visits");
-	refuse("--visits 1.5 " URL, "--visits");
-	refuse("--seed -1 " URL, "--seed");
-	refuse("--seed 99999999999999999999 " URL, "--seed");
-	refuse("--timeout 0 " URL, "--timeout");
-	refuse("--cpu -1 " URL, "--cpu");
-	refuse("--cpu 99999 " URL, "--cpu");
-}
+/* What is refused, and what is said of it: figures, lists, and options that do not go together. */
+static const struct {
+	const char *line, *says;
+} refused[] = {
+    {"--rate 0 " URL, "--rate \"0\": give users a second"},
+    {"--rate -1 " URL, "--rate"},
+    {"--rate 1e3 " URL, "--rate"},
+    {"--rate 0x10 " URL, "--rate"},
+    {"--rate nan " URL, "--rate"},
+    {"--rate inf " URL, "--rate"},
+    {"--rate 10/s " URL, "--rate"},
+    {"--rate . " URL, "--rate"},
+    {"--rate 2000000 " URL, "--rate"},
+    {"--duration 0 " URL, "--duration \"0\": give seconds"},
+    {"--duration 1m " URL, "--duration"},
+    {"--duration 999999 " URL, "--duration"},
+    {"--visits 0 " URL, "--visits \"0\": give a whole number from 1 to 100"},
+    {"--visits 101 " URL, "--visits"},
+    {"--visits 1.5 " URL, "--visits"},
+    {"--seed -1 " URL, "--seed"},
+    {"--seed 99999999999999999999 " URL, "--seed"},
+    {"--timeout 0 " URL, "--timeout"},
+    {"--cpu -1 " URL, "--cpu"},
+    {"--cpu 99999 " URL, "--cpu"},
 
-static void test_refused_lists(void **state)
-{
-	(void)state;
-	refuse("--think , " URL, "--think");
-	refuse("--think 5, " URL, "--think");
-	refuse("--think 5: " URL, "--think");
-	refuse("--think 5:0 " URL, "--think");
-	refuse("--think 5:1.5 " URL, "--think \"5:1.5\": give seconds with whole weights");
-	refuse("--think 5;6 " URL, "--think");
-	refuse("--think 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17 " URL, "at most 16");
-	refuse("--source 127.0.0.1, " URL, "--source");
-	refuse("--source localhost " URL, "--source \"localhost\": give addresses");
-}
+    {"--think , " URL, "--think"},
+    {"--think 5, " URL, "--think"},
+    {"--think 5: " URL, "--think"},
+    {"--think 5:0 " URL, "--think"},
+    {"--think 5:1.5 " URL, "--think \"5:1.5\": give seconds with whole weights"},
+    {"--think 5;6 " URL, "--think"},
+    {"--think 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17 " URL, "at most 16"},
+    {"--source 127.0.0.1, " URL, "--source"},
+    {"--source localhost " URL, "--source \"localhost\": give addresses"},
 
-static void test_refused_together(void **state)
+    {"--json", "no URL"},
+    {URL " " URL, "unexpected argument"},
+    {"--tls 1.1 " URL, "--tls \"1.1\": give 1.2 or 1.3"},
+    {"--insecure --ca f " URL, "--insecure and --ca exclude each other"},
+    {"--key f " URL, "--key without --cert"},
+    {"--ciphers A " URL, "--ciphers is for TLS 1.2"},
+    {"--tls 1.2 --ciphersuites A " URL, "--ciphersuites is for TLS 1.3"},
+    {"--rat 5 --frobnicate " URL, "frobnicate"},
+    {URL " --rate", "rate"},
+};
+
+static void test_refused(void **state)
 {
 	(void)state;
-	refuse("--json", "no URL");
-	refuse(URL " " URL, "unexpected argument");
-	refuse("--tls 1.1 " URL, "--tls \"1.1\": give 1.2 or 1.3");
-	refuse("--insecure --ca f " URL, "--insecure and --ca exclude each other");
-	refuse("--key f " URL, "--key without --cert");
-	refuse("--ciphers A " URL, "--ciphers is for TLS 1.2");
-	refuse("--tls 1.2 --ciphersuites A " URL, "--ciphersuites is for TLS 1.3");
-	refuse("--rat 5 --frobnicate " URL, "frobnicate");
-	refuse(URL " --rate", "rate");
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		refuse(refused[i].line, refused[i].says);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),         cmocka_unit_test(test_all),
-	    cmocka_unit_test(test_refused_figures),  cmocka_unit_test(test_refused_lists),
-	    cmocka_unit_test(test_refused_together),
+	    cmocka_unit_test(test_defaults),
+	    cmocka_unit_test(test_all),
+	    cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

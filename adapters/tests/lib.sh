@@ -189,6 +189,43 @@ get()
 	fi
 }
 
+# Without a daemon, or with one that hangs: full handshakes are done, and the session in $T/old resumes.
+serves_on()
+{
+	local i
+	for i in 1 2 3 4 5; do
+		is "new session $i" "$(get /hello - "$T/new")" New
+		is "old session $i" "$(get /hello "$T/old")" Reused
+	done
+}
+
+# bad_clients_remove_nothing PATH: clients of the session in $T/s end badly, and it resumes with PATH all the same.
+bad_clients_remove_nothing()
+{
+	local how
+	for how in reset garbage silence; do
+		bad_client "$how" "$T/s"
+		is "after $how" "$(get "$1" "$T/s")" Reused
+	done
+	is "removals that the daemon saw" "$(figure removed)" 0
+}
+
+# The session that is put last, of a resumption of $T/s2 a second later (into $T/s3), expires when the first one does.
+expires_with_the_first()
+{
+	local expires second
+	expires=$(figure expires)
+	second=$(date +%s)
+	until_true second_is_over "$second"
+	is "resumed" "$(get /hello "$T/s2" "$T/s3")" Reused
+	is "expiry of what was stored last" "$(figure expires)" "$expires"
+}
+
+second_is_over()
+{
+	[ "$(date +%s)" -gt "$1" ]
+}
+
 # begin NAME REQUEST [OPTION…]: sends the bytes REQUEST on a connection of its own, in the background, with OpenSSL's
 # client. What comes back, and nothing else, goes to $T/NAME. Out: CLIENT.
 begin()

@@ -37,10 +37,7 @@ daemon_end KILL
 # Until a child has found out and said so; then new children, that start without a daemon.
 until_true says_it server
 apache_graceful server
-for i in 1 2 3 4 5; do
-	is "new session $i" "$(get /hello - "$T/new")" New
-	is "old session $i" "$(get /hello "$T/old")" Reused
-done
+serves_on
 is "complaints" "$(n_complaints server)" 1
 
 case_ "the daemon is back"
@@ -65,12 +62,8 @@ case_ "clients that end badly remove nothing"
 one_child # which then has seen all of them
 apache_start server
 is "full" "$(get /hello - "$T/s")" New
-for how in reset garbage silence; do
-	bad_client "$how" "$T/s"
-	is "after $how" "$(get '/server-status?auto' "$T/s")" Reused
-done
+bad_clients_remove_nothing '/server-status?auto'
 at_least "removals that OpenSSL asked for" "$(status_of RemovalsIgnored)" 1
-is "removals that the daemon saw" "$(figure removed)" 0
 apache_stop server
 no_crash server
 daemon_end TERM

@@ -33,15 +33,7 @@ is "page" "$(get /server-status "$T/s2")" Reused
 is "rows" "$(grep -c 'cache type: <b>tlsbaton</b>\|look-ups that found a session</td><td><b>[0-9]*<' "$T/answer")" 2
 
 case_ "a session that comes from a resumption expires when the first one does"
-expires=$(figure expires)
-second=$(date +%s)
-next_second()
-{
-	[ "$(date +%s)" -gt "$second" ]
-}
-until_true next_second
-is "resumed" "$(get /hello "$T/s2" "$T/s3")" Reused
-is "expiry of what was stored last" "$(figure expires)" "$expires"
+expires_with_the_first
 
 case_ "a session lives on over graceful restarts"
 for i in 1 2 3; do

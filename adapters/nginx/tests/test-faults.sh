@@ -26,10 +26,7 @@ daemon_start now 1000
 nginx_start server
 is "full" "$(get /hello - "$T/old")" New
 daemon_end KILL
-for i in 1 2 3 4 5; do
-	is "new session $i" "$(get /hello - "$T/new")" New
-	is "old session $i" "$(get /hello "$T/old")" Reused
-done
+serves_on
 is "complaints" "$(n_complaints server)" 1
 
 case_ "the daemon is back"
@@ -39,10 +36,7 @@ until_true is_shared
 
 case_ "the daemon hangs"
 kill -STOP "$DAEMON_PID"
-for i in 1 2 3 4 5; do
-	is "new session $i" "$(get /hello - "$T/new")" New
-	is "old session $i" "$(get /hello "$T/old")" Reused
-done
+serves_on
 kill -CONT "$DAEMON_PID"
 until_true is_shared
 
@@ -69,11 +63,7 @@ no_crash server
 case_ "clients that end badly remove nothing"
 nginx_start server
 is "full" "$(get /hello - "$T/s")" New
-for how in reset garbage silence; do
-	bad_client "$how" "$T/s"
-	is "after $how" "$(get /hello "$T/s")" Reused
-done
-is "removals that the daemon saw" "$(figure removed)" 0
+bad_clients_remove_nothing /hello
 nginx_stop server
 no_crash server
 daemon_end TERM

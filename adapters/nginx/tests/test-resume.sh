@@ -28,15 +28,7 @@ is "outcome of the first" "$(logged first "^/hello 200 $(first_outcome) [0-9]+\.
 at_least "outcomes of the others" "$(logged first '^/hello 200 hit [0-9]+\.[0-9]{3}$')" 1
 
 case_ "a session that comes from a resumption expires when the first one does"
-expires=$(figure expires)
-second=$(date +%s)
-next_second()
-{
-	[ "$(date +%s)" -gt "$second" ]
-}
-until_true next_second
-is "resumed" "$(get /hello "$T/s2" "$T/s3")" Reused
-is "expiry of what was stored last" "$(figure expires)" "$expires"
+expires_with_the_first
 
 case_ "two servers of one service share what is in one table"
 nginx_start second

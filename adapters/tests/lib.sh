@@ -260,6 +260,19 @@ resume_behind_gate()
 	is "gates that opened at the deadline" "$(figure gate_timeouts)" 0
 }
 
+# answered_at_deadline PATH: nothing is acked, the deadline comes, and a client is answered all the same, and counted; then
+# it is acked, and a resumption of it, $T/s, waits for nothing.
+answered_at_deadline()
+{
+	is "handshake" "$(get "$1" - "$T/s")" New
+	until_true figure_is gate_timeouts 1
+	is "gates that were closed" "$(figure gate_waits)" 1
+	daemon_release
+	[ "$PROTOCOL" = TLSv1.2 ] || return 0 # a resumption with TLS 1.3 is a new session
+	is "handshake" "$(get /hello "$T/s")" Reused
+	is "gates that were closed" "$(figure gate_waits)" 1
+}
+
 # bad_client HOW SESSION: a client that resumes SESSION, has its answer, and ends badly (bad-client.py).
 bad_client()
 {

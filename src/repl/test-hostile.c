@@ -9,29 +9,6 @@ struct hostile {
 	struct node a, b; /* a is under attack, b is good */
 };
 
-static int64_t clock_ahead_us;
-
-static int64_t ahead_mono_us(void *arg)
-{
-	(void)arg;
-	return testing_now_us() + clock_ahead_us;
-}
-
-static int64_t ahead_wall_ms(void *arg)
-{
-	(void)arg;
-	return repl_clock_system.wall_ms(NULL);
-}
-
-static const struct repl_clock ahead_clock = {ahead_mono_us, ahead_wall_ms, NULL};
-
-/* Time passes for a's connections. */
-static void pass_ms(struct hostile *hostile, int64_t ms)
-{
-	clock_ahead_us += ms * 1000;
-	repl_tick(hostile->a.repl, ahead_mono_us(NULL));
-}
-
 static int setup(void **state)
 {
 	struct hostile *hostile = calloc(1, sizeof(*hostile));
@@ -42,8 +19,7 @@ static int setup(void **state)
 	node_add_peer(&hostile->a, "b", hostile->b.port);
 	node_add_peer(&hostile->b, "a", hostile->a.port);
 	node_start(&hostile->a);
-	clock_ahead_us = 0;
-	hostile->a.repl->clock = &ahead_clock;
+	node_control_time(&hostile->a);
 	*state = hostile;
 	return 0;
 }
@@ -328,10 +304,10 @@ static void test_silent_connections_are_given_up(void **state)
 	char byte;
 
 	run_until(hostile->base, hostile->a.repl->n_pending == 2);
-	pass_ms(hostile, 4900);
+	node_pass_ms(&hostile->a, 4900);
 	testing_run(hostile->base);
 	assert_int_equal(hostile->a.repl->n_pending, 2);
-	pass_ms(hostile, 200);
+	node_pass_ms(&hostile->a, 200);
 	run_until(hostile->base, hostile->a.repl->n_pending == 0);
 	fake_wait_closed(fake);
 	run_until(hostile->base, recv(fd, &byte, 1, MSG_DONTWAIT) == 0);
@@ -346,14 +322,14 @@ static void test_a_silent_member_is_given_up(void **state)
 	struct fake *fake = let_in(hostile);
 
 	run_until(hostile->base, node_status(&hostile->a, 0).from_connected);
-	pass_ms(hostile, 700);
+	node_pass_ms(&hostile->a, 700);
 	testing_run(hostile->base);
 	assert_true(node_status(&hostile->a, 0).from_connected);
 	/* Its bytes might stand unread in the socket, if this process had paused. */
-	pass_ms(hostile, 200);
+	node_pass_ms(&hostile->a, 200);
 	testing_run(hostile->base);
 	assert_true(node_status(&hostile->a, 0).from_connected);
-	pass_ms(hostile, 200);
+	node_pass_ms(&hostile->a, 200);
 	run_until(hostile->base, !node_status(&hostile->a, 0).from_connected);
 	fake_free(fake);
 	assert_unharmed(hostile);

@@ -12,34 +12,11 @@ struct dialled {
 	struct repl_config config;
 };
 
-static int64_t clock_ahead_us;
-
-static int64_t ahead_mono_us(void *arg)
-{
-	(void)arg;
-	return testing_now_us() + clock_ahead_us;
-}
-
-static int64_t ahead_wall_ms(void *arg)
-{
-	(void)arg;
-	return repl_clock_system.wall_ms(NULL);
-}
-
-static const struct repl_clock ahead_clock = {ahead_mono_us, ahead_wall_ms, NULL};
-
-static void pass_ms(struct dialled *dialled, int64_t ms)
-{
-	clock_ahead_us += ms * 1000;
-	repl_tick(dialled->a.repl, ahead_mono_us(NULL));
-}
-
 static int setup(void **state)
 {
 	struct dialled *dialled = calloc(1, sizeof(*dialled));
 	uint16_t port = testing_port();
 
-	clock_ahead_us = 0;
 	dialled->base = event_base_new();
 	node_init(&dialled->a, dialled->base, "a", 4 << 20);
 	dialled->listener = testing_listen(port);
@@ -48,7 +25,7 @@ static int setup(void **state)
 	dialled->a.config.gate_deadline_ms = 10000; /* passed by the test's clock only */
 	dialled->a.config.heartbeat_ms = 60000;
 	node_start(&dialled->a);
-	dialled->a.repl->clock = &ahead_clock;
+	node_control_time(&dialled->a);
 	*state = dialled;
 	return 0;
 }
@@ -191,7 +168,7 @@ static void test_resume_positions_that_cannot_be(void **state)
 		assert_int_equal(take_number(fake, WIRE_MARK), head);
 		fake_free(fake);
 		run_until(dialled->base, node_state(&dialled->a, 0) == REPL_ABSENT);
-		pass_ms(dialled, 3000);
+		node_pass_ms(&dialled->a, 3000);
 	}
 }
 
@@ -205,11 +182,11 @@ static void test_a_peer_that_does_not_ack_is_not_waited_for(void **state)
 	node_put(&dialled->a, 0, 1);
 	end = take_records(fake, &n);
 	assert_int_equal(acked(dialled), before);
-	pass_ms(dialled, 9900);
+	node_pass_ms(&dialled->a, 9900);
 	assert_int_equal(node_state(&dialled->a, 0), REPL_IN_SYNC);
 	assert_true(node_status(&dialled->a, 0).lag_ms >= 9900);
 	assert_int_equal(node_status(&dialled->a, 0).lag_records, 1);
-	pass_ms(dialled, 200);
+	node_pass_ms(&dialled->a, 200);
 	assert_int_equal(node_state(&dialled->a, 0), REPL_LAGGING);
 	assert_int_equal(waited_for(dialled), 0);
 	assert_int_equal(acked(dialled), table_head(dialled->a.table));
@@ -239,12 +216,12 @@ static void test_a_peer_that_stops_reading(void **state)
 		node_put(&dialled->a, i * 1000, 1000);
 	assert_false(link_idle(&push->link));
 	assert_int_equal(push->link.out_size, WIRE_FRAME_MAX);
-	pass_ms(dialled, 10100);
+	node_pass_ms(&dialled->a, 10100);
 	assert_int_equal(waited_for(dialled), 0);
 	assert_int_equal(acked(dialled), table_head(dialled->a.table));
 	/* Silent for four heartbeats: gone. */
 	for (unsigned i = 0; i < 5; i++)
-		pass_ms(dialled, 60000);
+		node_pass_ms(&dialled->a, 60000);
 	run_until(dialled->base, node_state(&dialled->a, 0) == REPL_ABSENT);
 	assert_non_null(strstr(node_status(&dialled->a, 0).error, "ping"));
 	fake_free(fake);
@@ -316,7 +293,7 @@ static void test_a_peer_that_claims_too_much(void **state)
 		run_until(dialled->base, node_state(&dialled->a, 0) == REPL_ABSENT);
 		assert_int_equal(node_stats(&dialled->a).n_malformed, n_before + 1);
 		fake_free(fake);
-		pass_ms(dialled, 3000);
+		node_pass_ms(&dialled->a, 3000);
 	}
 }
 
@@ -329,7 +306,7 @@ static void test_a_peer_that_sends_what_it_may_not(void **state)
 	fake_wait_closed(fake);
 	assert_int_equal(node_stats(&dialled->a).n_malformed, 1);
 	fake_free(fake);
-	pass_ms(dialled, 3000);
+	node_pass_ms(&dialled->a, 3000);
 	fake = take_hello(dialled);
 	fake_say_ack(fake, 0, 0); /* before its answer */
 	fake_wait_closed(fake);
@@ -351,7 +328,7 @@ static void test_answers_that_name_another(void **state)
 		run_until(dialled->base, node_state(&dialled->a, 0) == REPL_REFUSED);
 		assert_non_null(strstr(node_status(&dialled->a, 0).error, "not peer b"));
 		fake_free(fake);
-		pass_ms(dialled, 3000);
+		node_pass_ms(&dialled->a, 3000);
 	}
 }
 
@@ -371,7 +348,7 @@ static void test_another_version(void **state)
 	assert_int_equal(waited_for(dialled), 0);
 	fake_free(fake);
 	/* It is upgraded: all is well, without a restart here. */
-	pass_ms(dialled, 3000);
+	node_pass_ms(&dialled->a, 3000);
 	fake = in_sync(dialled);
 	assert_string_equal(node_status(&dialled->a, 0).error, "");
 	fake_free(fake);
@@ -399,7 +376,7 @@ static void test_a_peer_that_never_answers(void **state)
 	run_until(dialled->base, dialled->a.repl->peers[0]->push.link.phase == LINK_HANDSHAKE);
 	node_put(&dialled->a, 0, 10);
 	assert_int_equal(waited_for(dialled), 0);
-	pass_ms(dialled, 5100);
+	node_pass_ms(&dialled->a, 5100);
 	run_until(dialled->base, node_status(&dialled->a, 0).error[0] != '\0');
 	assert_int_equal(node_state(&dialled->a, 0), REPL_ABSENT);
 	assert_non_null(strstr(node_status(&dialled->a, 0).error, "no answer"));
@@ -411,7 +388,7 @@ static void test_pings_are_sent_into_silence(void **state)
 	struct fake *fake = in_sync(dialled);
 
 	for (unsigned i = 0; i < 6; i++) {
-		pass_ms(dialled, 60100);
+		node_pass_ms(&dialled->a, 60100);
 		fake_say_number(fake, WIRE_PONG, take_number(fake, WIRE_PING));
 		run_until(dialled->base, dialled->a.repl->peers[0]->push.n_pings == 0);
 		assert_int_equal(node_state(&dialled->a, 0), REPL_IN_SYNC);

@@ -76,6 +76,34 @@ int testing_listen(uint16_t port)
 	return fd;
 }
 
+static int64_t ahead_us; /* of the node whose time the test has */
+
+static int64_t ahead_mono_us(void *arg)
+{
+	(void)arg;
+	return testing_now_us() + ahead_us;
+}
+
+static int64_t ahead_wall_ms(void *arg)
+{
+	(void)arg;
+	return repl_clock_system.wall_ms(NULL);
+}
+
+void node_control_time(struct node *node)
+{
+	static const struct repl_clock clock = {ahead_mono_us, ahead_wall_ms, NULL};
+
+	ahead_us = 0;
+	node->repl->clock = &clock;
+}
+
+void node_pass_ms(struct node *node, int64_t ms)
+{
+	ahead_us += ms * 1000;
+	repl_tick(node->repl, ahead_mono_us(NULL));
+}
+
 uint16_t testing_port(void)
 {
 	struct sockaddr_in address;

@@ -63,6 +63,10 @@ struct repl_stats node_stats(const struct node *node);
 		}                                                                                  \
 	} while (0)
 
+/* From here on this node's time is the real one and what node_pass_ms() adds. One node a test. */
+void node_control_time(struct node *node);
+void node_pass_ms(struct node *node, int64_t ms);
+
 int64_t testing_now_us(void);
 /* One turn of the loop, of at most 10 ms. */
 void testing_run(struct event_base *base);

@@ -62,16 +62,7 @@ daemon_end TERM
 case_ "at the deadline the client is answered all the same, and counted"
 daemon_start hold 50
 apache_start gate
-is "handshake" "$(get '/server-status?auto' - "$T/s")" New
-until_true figure_is gate_timeouts 1
-is "gates that were closed" "$(figure gate_waits)" 1
-
-case_ "a connection whose session is where the policy wants it waits for nothing"
-daemon_release
-if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
-	is "handshake" "$(get /hello "$T/s")" Reused
-	is "gates that were closed" "$(figure gate_waits)" 1
-fi
+answered_at_deadline '/server-status?auto'
 
 case_ "a second session on a connection, for a client certificate, waits again"
 daemon_hold

@@ -182,17 +182,8 @@ case_ "at the deadline the client is answered all the same, and counted"
 daemon_start hold 50
 rm -f "$T/plain.sock"
 nginx_start gate
-is "handshake" "$(get /hello - "$T/s")" New
-until_true figure_is gate_timeouts 1
-is "gates that were closed" "$(figure gate_waits)" 1
-
-case_ "a connection whose session is where the policy wants it waits for nothing"
-daemon_release
-if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
-	is "handshake" "$(get /hello "$T/s")" Reused
-	is "gates that were closed" "$(figure gate_waits)" 1
-	is "outcome" "$(logged gate '^/hello 200 hit 0.000$')" 1
-fi
+answered_at_deadline /hello
+[ "$PROTOCOL" != TLSv1.2 ] || is "outcome" "$(logged gate '^/hello 200 hit 0.000$')" 1
 
 case_ "a connection that ends without a request waits for nothing"
 daemon_hold

@@ -1,0 +1,205 @@
+/* The daemon's side of its workers, in one process with a handle of the library: what a reload changes, and acks when
+ * there are many batches, and when the table's positions start over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/worker.h"
+#include "tlsbaton.h"
+
+struct fixture {
+	char directory[64], socket_path[96], table_path[96];
+	struct workers_config config;
+	struct event_base *base;
+	struct table *table;
+	struct workers *workers;
+	uint64_t position; /* what the next notices are given */
+	unsigned n_notices;
+	tlsbaton *baton;
+};
+
+static int on_table_fd(void *arg)
+{
+	struct fixture *f = arg;
+
+	return table_fd(f->table);
+}
+
+static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
+{
+	struct fixture *f = arg;
+
+	(void)record;
+	*position = f->position;
+	f->n_notices++;
+}
+
+static uint64_t on_stored(void *arg)
+{
+	const struct fixture *f = arg;
+
+	return f->position;
+}
+
+static void on_batch(void *arg)
+{
+	(void)arg;
+}
+
+/* Turns of the loop until `condition` holds. */
+#define run_until(f, condition)                                                                    \
+	do {                                                                                       \
+		unsigned turns_ = 0;                                                               \
+		while (!(condition)) {                                                             \
+			assert_true(turns_++ < 100000);                                            \
+			event_base_loop((f)->base, EVLOOP_NONBLOCK);                               \
+			usleep(100);                                                               \
+		}                                                                                  \
+	} while (0)
+
+static int set_up(void **state)
+{
+	static const struct workers_ops ops = {
+	    .table_fd = on_table_fd, .notice = on_notice, .stored = on_stored, .batch = on_batch};
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct tlsbaton_options options = {.size = sizeof(options), .connect_ms = 1};
+	char why[128];
+
+	strcpy(f->directory, "/tmp/tlsbaton-test-XXXXXX");
+	assert_non_null(mkdtemp(f->directory));
+	snprintf(f->socket_path, sizeof(f->socket_path), "%s/worker.sock", f->directory);
+	snprintf(f->table_path, sizeof(f->table_path), "%s/table", f->directory);
+	f->config = (struct workers_config){.socket_path = f->socket_path,
+	                                    .ring_bytes = RING_BYTES_MIN,
+	                                    .n_max = 2,
+	                                    .gate_deadline_ms = 60000};
+	f->base = event_base_new();
+	assert_true(table_open(&f->table, f->table_path, TABLE_SIZE_MIN, false, time(NULL), why,
+	                       sizeof(why)) >= 0);
+	assert_int_equal(workers_new(&f->workers, f->base, &f->config, &ops, f), 0);
+	options.socket_path = f->socket_path;
+	assert_int_equal(tlsbaton_new(&f->baton, &options), 0);
+	run_until(f, tlsbaton_connected(f->baton));
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	tlsbaton_free(f->baton);
+	workers_free(f->workers);
+	table_free(f->table);
+	event_base_free(f->base);
+	unlink(f->table_path);
+	rmdir(f->directory);
+	free(f);
+	return 0;
+}
+
+/* Sends a notice, which is taken in a batch of its own, and whose record ends at `position`. Returns its number. */
+static uint64_t send_at(struct fixture *f, uint64_t position)
+{
+	const unsigned char id[32] = {1}, der[100] = {2};
+	const unsigned n_before = f->n_notices;
+	uint64_t notice = 0;
+
+	f->position = position;
+	assert_int_equal(tlsbaton_session_put(f->baton, id, sizeof(id), der, sizeof(der),
+	                                      time(NULL) + 60, &notice),
+	                 0);
+	run_until(f, f->n_notices > n_before);
+	return notice;
+}
+
+static bool is_open(struct fixture *f, uint64_t notice)
+{
+	return tlsbaton_gate_poll(f->baton, notice) == 0;
+}
+
+static void test_a_reload_reaches_who_is_connected(void **state)
+{
+	struct fixture *f = *state;
+	struct workers_stats stats;
+
+	assert_int_equal(tlsbaton_gate_deadline_ms(f->baton), 60000);
+	f->config.gate_deadline_ms = 7;
+	workers_configure(f->workers, &f->config);
+	assert_int_equal(tlsbaton_gate_deadline_ms(f->baton), 7);
+	workers_stats(f->workers, &stats);
+	assert_int_equal(stats.n_connected, 1);
+	assert_int_equal(workers_n_connected(f->workers), 1);
+}
+
+static void test_gates_open_in_the_order_of_positions(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t first = send_at(f, 100), second = send_at(f, 200);
+
+	assert_false(is_open(f, first));
+	workers_acked(f->workers, 199);
+	assert_true(is_open(f, first));
+	assert_false(is_open(f, second));
+	workers_acked(f->workers, 150); /* a late one changes nothing */
+	assert_false(is_open(f, second));
+	workers_acked(f->workers, 200);
+	assert_true(is_open(f, second));
+}
+
+/* More than there is room for: none may open before its time. */
+static void test_more_batches_than_there_is_room_for(void **state)
+{
+	enum { N = 2 * WORKER_BATCHES };
+	struct fixture *f = *state;
+	uint64_t notices[N];
+
+	for (unsigned i = 0; i < N; i++)
+		notices[i] = send_at(f, 100 * (i + 1));
+	for (unsigned i = 0; i < N; i++) {
+		workers_acked(f->workers, 100 * (i + 1) - 1);
+		assert_false(is_open(f, notices[i]));
+		workers_acked(f->workers, 100 * (i + 1));
+		if (i < WORKER_BATCHES - 1)
+			assert_true(is_open(f, notices[i]));
+	}
+	assert_true(is_open(f, notices[N - 1]));
+}
+
+static void test_positions_that_start_over_hold_no_gate(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t old = send_at(f, 1000000), young;
+
+	workers_acked(f->workers, 999999);
+	assert_false(is_open(f, old));
+	workers_restarted(f->workers);
+	young = send_at(f, 100);
+	assert_false(is_open(f, young));
+	/* The record of the old one is gone: there is nothing to wait for. */
+	workers_acked(f->workers, 50);
+	assert_true(is_open(f, old));
+	assert_false(is_open(f, young));
+	workers_acked(f->workers, 100);
+	assert_true(is_open(f, young));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_a_reload_reaches_who_is_connected),
+	    T(test_gates_open_in_the_order_of_positions),
+	    T(test_more_batches_than_there_is_room_for),
+	    T(test_positions_that_start_over_hold_no_gate),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -93,7 +93,8 @@ void tlsbaton_free(tlsbaton *baton);
 /*
  * Makes the server-side context `ctx` use the shared sessions: sets SSL_SESS_CACHE_SERVER with
  * SSL_SESS_CACHE_NO_INTERNAL and the new/get/remove callbacks. Callbacks that were set before are kept
- * and called first (new, remove) or after a miss (get). A context with SSL_VERIFY_PEER needs a session ID
+ * and called first (new, remove) or after a miss (get). Where the context is also used for connections to other
+ * servers, their sessions are left to those callbacks alone, and SSL_SESS_CACHE_CLIENT stays as it was. A context with SSL_VERIFY_PEER needs a session ID
  * context from its user (SSL_CTX_set_session_id_context(3)), or OpenSSL resumes nothing.
  * Sessions that OpenSSL put into a stateless ticket (no SSL_OP_NO_TICKET) are left alone: counted, not
  * stored. Call it before the first connection. Returns 0, -EBUSY (attached already), -ENOMEM.

@@ -21,6 +21,8 @@ enum cli_exit {
 struct cli {
 	const char *config_path;  /* NULL: the default, if it exists */
 	const char *control_path; /* NULL: control.sock in the run directory */
+	void (*sigpipe)(
+	    int); /* what SIGPIPE was before it was ignored, for a program that is run */
 };
 
 struct cli_command {
@@ -28,12 +30,13 @@ struct cli_command {
 	const char *arguments; /* as shown in its usage line */
 	const char *summary;   /* one line */
 	const char *options;   /* lines for --help, perhaps empty */
+	bool stops; /* options end at the first argument: what follows is another command's */
 	int (*run)(struct cli *cli, int argc,
 	           char **argv); /* argv[0] is its name; an enum cli_exit */
 };
 
 extern const struct cli_command cli_status, cli_sessions, cli_switchover, cli_promote, cli_demote,
-    cli_keygen, cli_check;
+    cli_keygen, cli_check, cli_run;
 
 /* Prints "tlsbaton: ..." to stderr. */
 void cli_error(const char *fmt, ...) PRINTF_LIKE(1, 2);

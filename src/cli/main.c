@@ -9,7 +9,8 @@
 #include "daemon/config_value.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_status, &cli_sessions, &cli_switchover, &cli_promote, &cli_demote, &cli_keygen, &cli_check,
+    &cli_status, &cli_sessions, &cli_switchover, &cli_promote,
+    &cli_demote, &cli_keygen,   &cli_check,      &cli_run,
 };
 
 static const char global_options[] =
@@ -108,7 +109,7 @@ int cli_option(struct cli *cli, const struct cli_command *command, int argc, cha
 	for (; own && own->name && n + 1 < ARRAY_SIZE(all); own++)
 		all[n++] = *own;
 	*done = -1;
-	while ((option = getopt_long(argc, argv, "c:", all, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, command->stops ? "+c:" : "c:", all, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			cli->config_path = optarg;
@@ -183,7 +184,7 @@ int main(int argc, char **argv)
 
 	if (argc > 0)
 		argv[0] = name;
-	signal(SIGPIPE, SIG_IGN);
+	cli.sigpipe = signal(SIGPIPE, SIG_IGN);
 	while ((option = getopt_long(argc, argv, "+c:", options, NULL)) != -1) {
 		switch (option) {
 		case 'c':

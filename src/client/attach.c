@@ -130,6 +130,9 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 		return 0;
 	if (attached->next_new)
 		kept = attached->next_new(ssl, session);
+	/* A context may serve both ends of connections; what it has as a client is another server's. */
+	if (!SSL_is_server(ssl))
+		return kept;
 	if (is_stateless(ssl))
 		ring_count(attached->baton->page, RING_STATELESS);
 	else
@@ -138,6 +141,16 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 }
 
 /* ---- Lookups ---- */
+
+/* A server that asks for certificates and has no session ID context: OpenSSL makes none of its sessions known, and
+ * fails the handshake when it is given one of another server that has no context either. */
+static bool would_fail(const SSL *ssl, const SSL_SESSION *session)
+{
+	unsigned n_context;
+
+	(void)SSL_SESSION_get0_id_context(session, &n_context);
+	return n_context == 0 && SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER;
+}
 
 /* A reference that is the caller's. The record is always looked up: it says whether the session lives. */
 static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const unsigned char *id,
@@ -166,6 +179,10 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 	OPENSSL_cleanse(der, n_der);
 	if (!session)
 		return NULL;
+	if (would_fail(ssl, session)) {
+		SSL_SESSION_free(session);
+		return NULL;
+	}
 	(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
 	if (notice)
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
@@ -200,6 +217,12 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
 
 /* ---- Attaching ---- */
 
+static bool has_indexes(void)
+{
+	return CRYPTO_THREAD_run_once(&once, make_indexes) && index_attached >= 0 &&
+	       index_origin >= 0 && index_notice >= 0 && index_expiry >= 0;
+}
+
 /* Only handles that are attached have one. */
 static int make_recent(struct tlsbaton *baton)
 {
@@ -216,8 +239,7 @@ int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 {
 	struct attached *attached;
 
-	if (!CRYPTO_THREAD_run_once(&once, make_indexes) || index_attached < 0 ||
-	    index_origin < 0 || index_notice < 0 || index_expiry < 0)
+	if (!has_indexes())
 		return -ENOMEM;
 	if (SSL_CTX_get_ex_data(ctx, index_attached))
 		return -EBUSY;
@@ -237,8 +259,42 @@ int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 	SSL_CTX_sess_set_new_cb(ctx, on_new);
 	SSL_CTX_sess_set_get_cb(ctx, on_get);
 	SSL_CTX_sess_set_remove_cb(ctx, on_remove);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_set_session_cache_mode(
+	    ctx, (SSL_CTX_get_session_cache_mode(ctx) & SSL_SESS_CACHE_CLIENT) |
+	             SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
 	return 0;
+}
+
+/* ---- Attaching late ---- */
+
+int attach_prepare(SSL_CTX *ctx)
+{
+	if (!has_indexes() || !SSL_CTX_set_ex_data(ctx, index_attached, NULL))
+		return -ENOMEM;
+	return 0;
+}
+
+int attach_state(const SSL *ssl)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+
+	if (!SSL_get_ex_data(ssl, index_origin))
+		return ATTACH_NOT;
+	if (SSL_CTX_get_ex_data(ctx, index_attached) && SSL_CTX_sess_get_new_cb(ctx) != on_new)
+		return ATTACH_REPLACED;
+	return 0;
+}
+
+int attach_ssl(struct tlsbaton *baton, SSL *ssl)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	int r = tlsbaton_attach(baton, ctx);
+
+	if (r < 0 && r != -EBUSY)
+		return r;
+	return SSL_set_ex_data(ssl, index_origin, SSL_CTX_get_ex_data(ctx, index_attached))
+	           ? 0
+	           : -ENOMEM;
 }
 
 uint64_t tlsbaton_ssl_notice(const SSL *ssl)

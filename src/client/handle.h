@@ -128,6 +128,21 @@ void views_free(struct tlsbaton *baton);
 /* gate.c: true when there is no daemon that could ack, and no need to wait for one. */
 bool gate_is_moot(struct tlsbaton *baton);
 
+/*
+ * attach.c, for the preload library, which comes to a context when its program starts to use it as a server.
+ *
+ * attach_prepare(): at the making of a context, before other threads know of it: so that attaching later moves no memory
+ * under a thread that looks into the context. Returns 0 or -ENOMEM.
+ */
+int attach_prepare(SSL_CTX *ctx) MUST_CHECK;
+/* What is true of a connection that has not begun. Returns 0 (its context is attached, and it was made since),
+ * ATTACH_NOT, or ATTACH_REPLACED (so it was, but the program has set callbacks of its own over ours). */
+enum { ATTACH_NOT = 1, ATTACH_REPLACED };
+int attach_state(const SSL *ssl) MUST_CHECK;
+/* tlsbaton_attach() for the context of `ssl`, unless it has been, and for `ssl` itself, which was made before. One thread at
+ * a time. Returns 0 or -ENOMEM. */
+int attach_ssl(struct tlsbaton *baton, SSL *ssl) MUST_CHECK;
+
 /* fork.c */
 int fork_register(struct tlsbaton *baton) MUST_CHECK;
 void fork_unregister(struct tlsbaton *baton);

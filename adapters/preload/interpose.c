@@ -1,0 +1,288 @@
+/*
+ * The functions of libssl that a program calls through us. Each is found in libssl when it is called first:
+ * libssl may come with a module that the program loads late (Apache's mod_ssl), and visible to that module alone
+ * (Python's _ssl).
+ *
+ *   SSL_CTX_new, SSL_CTX_new_ex       the second object is loaded (preload.h), and told of the context
+ *   SSL_set_accept_state, SSL_accept  the connection's context is attached. So late because programs set their session
+ *                                     callbacks and options after they made the context, and because a context that
+ *                                     is only used to connect to other servers is never touched
+ *   SSL_write, SSL_write_ex,          the gate. Not SSL_write_early_data: what is sent that early goes to a client that
+ *   SSL_sendfile                      has no session yet, which could be lost
+ *   SSL_get_error, SSL_want           say of a write that the gate held what they say of one that found the socket full
+ *   all others                        end that
+ *
+ * `held` is that write: OpenSSL wants SSL_get_error() to be called by the thread whose call it is about, before its
+ * next one. So one pointer a thread is enough.
+ *
+ * The symbols have libssl's version (interpose.map): a program with OpenSSL 1.1 does not come here. One with an unversioned
+ * LibreSSL does, and is passed on.
+ *
+ * What libssl calls itself it calls past us: connections that are used through BIO_f_ssl() are not held at the gate.
+ */
+#include "preload.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIBSSL "libssl.so.3"
+#define LIBSSL_VERSION "OPENSSL_3.0.0"
+
+#define INTERPOSED __attribute__((visibility("default")))
+
+static char socket_path[128]; /* longer than any that the library takes */
+static void *libssl;          /* OpenSSL 3's; NULL: the program has another, or none that we know of */
+/* Set once the second object is there. */
+static _Atomic(const struct preload_ops *) second;
+/* Set early, in all threads' first block: no allocation at its first use. */
+static _Thread_local const SSL *held __attribute__((tls_model("initial-exec")));
+
+/* The program may clear or overwrite its environment before it makes its first context. */
+__attribute__((constructor)) static void start(void)
+{
+	const char *path = getenv(PRELOAD_SOCKET_VARIABLE);
+
+	if (path)
+		(void)snprintf(socket_path, sizeof(socket_path), "%s", path);
+}
+
+/* ---- libssl ---- */
+
+static void *look_up(const char *name)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	void *found;
+
+	/* The next in the search: another library that is preloaded, or libssl. */
+	found = dlvsym(RTLD_NEXT, name, LIBSSL_VERSION);
+	if (found)
+		return found;
+	pthread_mutex_lock(&lock);
+	if (!libssl)
+		libssl = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
+	pthread_mutex_unlock(&lock);
+	if (libssl)
+		found = dlvsym(libssl, name, LIBSSL_VERSION);
+	return found ? found : dlsym(RTLD_NEXT, name);
+}
+
+static void *find(_Atomic(void *) *place, const char *name)
+{
+	/* Relaxed: an address by itself. Two threads that look it up find the same. */
+	void *found = atomic_load_explicit(place, memory_order_relaxed);
+
+	if (found)
+		return found;
+	found = look_up(name);
+	if (!found) {
+		/* The program was linked to it, so it would not have started without us. */
+		(void)fprintf(stderr, "tlsbaton: no %s in this program\n", name);
+		abort();
+	}
+	atomic_store_explicit(place, found, memory_order_relaxed);
+	return found;
+}
+
+/* libssl's own `function`. */
+#define REAL(function)                                                                             \
+	({                                                                                         \
+		static _Atomic(void *) place_;                                                     \
+		(__typeof__(&function))find(&place_, #function);                                   \
+	})
+
+/* ---- The second object ---- */
+
+static const struct preload_ops *ops(void)
+{
+	/* Acquire: pairs with the release in load(). */
+	return atomic_load_explicit(&second, memory_order_acquire);
+}
+
+/* It stands beside this one. */
+static void load(void)
+{
+	const struct preload_ops *found = NULL;
+	char path[4096];
+	const char *slash;
+	Dl_info self;
+	void *object;
+	int n;
+
+	/* Not before there is OpenSSL 3's libssl: it would be loaded with it. */
+	object = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
+	if (!object || !dladdr(socket_path, &self))
+		return;
+	slash = strrchr(self.dli_fname, '/');
+	n = snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash + 1 - self.dli_fname) : 0,
+	             self.dli_fname, PRELOAD_SECOND);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return;
+	object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (object)
+		found = dlsym(object, PRELOAD_SECOND_OPS);
+	if (!found) {
+		(void)fprintf(stderr, "tlsbaton: %s: sessions are not shared\n", dlerror());
+		return;
+	}
+	found->start(socket_path);
+	atomic_store_explicit(&second, found, memory_order_release);
+}
+
+static SSL_CTX *made(SSL_CTX *ctx)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, load);
+	if (ctx && ops())
+		ops()->made(ctx);
+	return ctx;
+}
+
+INTERPOSED SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
+{
+	return made(REAL(SSL_CTX_new)(method));
+}
+
+INTERPOSED SSL_CTX *SSL_CTX_new_ex(OSSL_LIB_CTX *library, const char *properties,
+                                   const SSL_METHOD *method)
+{
+	return made(REAL(SSL_CTX_new_ex)(library, properties, method));
+}
+
+/* ---- Attaching ---- */
+
+static void accepting(SSL *ssl)
+{
+	if (ops())
+		ops()->accepting(ssl);
+}
+
+INTERPOSED void SSL_set_accept_state(SSL *ssl)
+{
+	accepting(ssl);
+	REAL(SSL_set_accept_state)(ssl);
+}
+
+INTERPOSED int SSL_accept(SSL *ssl)
+{
+	held = NULL;
+	accepting(ssl);
+	return REAL(SSL_accept)(ssl);
+}
+
+/* ---- The gate ---- */
+
+enum write { WRITE_GO, WRITE_HELD, WRITE_FAILED };
+
+/* Before a write. WRITE_FAILED: its handshake has not come to its end, or to none; `*r` is what it said. */
+static enum write before_write(SSL *ssl, int *r)
+{
+	held = NULL;
+	if (!ops())
+		return WRITE_GO;
+	/* libssl would go on with the handshake and send the bytes in one call: the session is made in between. */
+	if (REAL(SSL_in_init)(ssl)) {
+		*r = REAL(SSL_do_handshake)(ssl);
+		if (*r <= 0)
+			return WRITE_FAILED;
+	}
+	if (ops()->may_write(ssl))
+		return WRITE_GO;
+	held = ssl;
+	errno = EAGAIN;
+	*r = -1;
+	return WRITE_HELD;
+}
+
+INTERPOSED int SSL_write(SSL *ssl, const void *bytes, int n)
+{
+	int r;
+
+	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_write)(ssl, bytes, n) : r;
+}
+
+INTERPOSED int SSL_write_ex(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
+{
+	int r;
+
+	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_write_ex)(ssl, bytes, n, n_written) : 0;
+}
+
+INTERPOSED ossl_ssize_t SSL_sendfile(SSL *ssl, int fd, off_t offset, size_t n, int flags)
+{
+	int r;
+
+	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_sendfile)(ssl, fd, offset, n, flags)
+	                                         : r;
+}
+
+INTERPOSED int SSL_get_error(const SSL *ssl, int r)
+{
+	return ssl == held && r <= 0 ? SSL_ERROR_WANT_WRITE : REAL(SSL_get_error)(ssl, r);
+}
+
+INTERPOSED int SSL_want(const SSL *ssl)
+{
+	return ssl == held ? SSL_WRITING : REAL(SSL_want)(ssl);
+}
+
+/* ---- What ends a held write ---- */
+
+INTERPOSED int SSL_read(SSL *ssl, void *bytes, int n)
+{
+	held = NULL;
+	return REAL(SSL_read)(ssl, bytes, n);
+}
+
+INTERPOSED int SSL_read_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
+{
+	held = NULL;
+	return REAL(SSL_read_ex)(ssl, bytes, n, n_read);
+}
+
+INTERPOSED int SSL_read_early_data(SSL *ssl, void *bytes, size_t n, size_t *n_read)
+{
+	held = NULL;
+	return REAL(SSL_read_early_data)(ssl, bytes, n, n_read);
+}
+
+INTERPOSED int SSL_write_early_data(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
+{
+	held = NULL;
+	return REAL(SSL_write_early_data)(ssl, bytes, n, n_written);
+}
+
+INTERPOSED int SSL_peek(SSL *ssl, void *bytes, int n)
+{
+	held = NULL;
+	return REAL(SSL_peek)(ssl, bytes, n);
+}
+
+INTERPOSED int SSL_peek_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
+{
+	held = NULL;
+	return REAL(SSL_peek_ex)(ssl, bytes, n, n_read);
+}
+
+INTERPOSED int SSL_connect(SSL *ssl)
+{
+	held = NULL;
+	return REAL(SSL_connect)(ssl);
+}
+
+INTERPOSED int SSL_do_handshake(SSL *ssl)
+{
+	held = NULL;
+	return REAL(SSL_do_handshake)(ssl);
+}
+
+INTERPOSED int SSL_shutdown(SSL *ssl)
+{
+	held = NULL;
+	return REAL(SSL_shutdown)(ssl);
+}

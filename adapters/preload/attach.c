@@ -84,14 +84,16 @@ static void attach(SSL *ssl)
 	pthread_mutex_lock(&lock);
 	baton = open_handle();
 	if (baton && attach_ssl(baton, ssl) < 0)
-		log_line(NULL, LOG_ERR, "no memory to attach a context: its sessions are not shared");
+		log_line(NULL, LOG_ERR,
+		         "no memory to attach a context: its sessions are not shared");
 	pthread_mutex_unlock(&lock);
 }
 
 static void on_accepting(SSL *ssl)
 {
 	if (!(SSL_CTX_get_session_cache_mode(SSL_get_SSL_CTX(ssl)) & SSL_SESS_CACHE_SERVER)) {
-		say_once(&said_off, "this program has switched sessions off (SSL_SESS_CACHE_OFF), and so they stay");
+		say_once(&said_off, "this program has switched sessions off (SSL_SESS_CACHE_OFF), "
+		                    "and so they stay");
 		return;
 	}
 	switch (attach_state(ssl)) {
@@ -99,8 +101,9 @@ static void on_accepting(SSL *ssl)
 		attach(ssl);
 		break;
 	case ATTACH_REPLACED:
-		say_once(&said_replaced, "this program sets its session callbacks after its first connection: "
-		                         "sessions are not shared from then on");
+		say_once(&said_replaced,
+		         "this program sets its session callbacks after its first connection: "
+		         "sessions are not shared from then on");
 		break;
 	}
 }
@@ -123,8 +126,9 @@ static void check_context(SSL *ssl)
 		return;
 	(void)SSL_SESSION_get0_id_context(SSL_get_session(ssl), &n_context);
 	if (n_context == 0)
-		say_once(&said_no_context, "this program asks clients for certificates and sets no session ID "
-		                           "context: OpenSSL resumes none of these sessions");
+		say_once(&said_no_context,
+		         "this program asks clients for certificates and sets no session ID "
+		         "context: OpenSSL resumes none of these sessions");
 }
 
 static bool on_may_write(SSL *ssl)

@@ -12,9 +12,10 @@
  *  anything else              (memory BIOs, as in Apache's mod_ssl and in Python's asyncio) sleeps. Such programs take it
  *                             for granted that a write to memory succeeds: mod_ssl and asyncio close the connection
  *
- * A loop that is told "writable" and then WANT_WRITE would run hot. So each such call first waits for the ack a moment,
- * SLICE_US, within which most come. But a thread that has just done that for one connection does not for the
- * next: however many gates are closed, it has at least every other slice for its other work.
+ * A loop that is told "writable" and then WANT_WRITE would run hot, and stunnel closes a connection on which a hundred rounds
+ * moved nothing. So each such call first waits for the ack: a moment, SLICE_US, within which most come; later, with a peer
+ * that hangs, an eighth of what it has waited. But a thread that has just waited for one connection does not
+ * wait for the next: however many gates are closed, a round of its loop is late by one slice.
  *
  * Nothing waits beyond the daemon's deadline, counted from the first time that a connection asked.
  */
@@ -23,19 +24,21 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 
+#include "client/handle.h"
 #include "util/clock.h"
 #include "util/macro.h"
 
 #define SLICE_US 1000
+#define SLICE_US_MAX 50000
 #define HAPROXY_BIO 0x666
 
 enum manner { MANNER_SLEEP, MANNER_COME_BACK };
 
 static int index_opened = -1; /* of SSL: the number of the last notice whose gate is open */
-static int index_since = -1;  /* of SSL: when the gate that is closed was first asked; monotonic, in us */
+static int index_since =
+    -1; /* of SSL: when the gate that is closed was first asked; monotonic, in us */
 
 bool gate_init(void)
 {
@@ -81,17 +84,29 @@ static bool nudge(int fd)
 	       setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &value, sizeof(value)) == 0;
 }
 
-/* Sleeps until the daemon has something to say of a gate, at most `us`, and not twice in a row. */
-static void wait_slice(tlsbaton *baton, uint64_t now_us, uint64_t us)
+/* Sleeps for the ack, at most `us`; not if this thread has just done so for another connection. HAProxy may run one
+ * connection many times before it looks at the others, so there not for the same one, either. */
+static void wait_slice(tlsbaton *baton, const SSL *ssl, uint64_t notice, int fd, uint64_t us)
 {
-	static _Thread_local uint64_t awake_since_us;
-	const struct timespec time = {.tv_nsec = (long)MIN(us, SLICE_US) * 1000};
-	struct pollfd acks = {.fd = tlsbaton_gate_fd(baton), .events = POLLIN};
+	static _Thread_local struct {
+		const SSL *ssl; /* compared only */
+		uint64_t end_us, us;
+	} last;
+	const uint64_t now_us = (uint64_t)clock_monotonic_us();
 
-	if (now_us - awake_since_us < SLICE_US)
+	if (now_us - last.end_us < last.us && (last.ssl != ssl || fd < 0))
 		return;
-	(void)ppoll(&acks, 1, &time, NULL);
-	awake_since_us = (uint64_t)clock_monotonic_us();
+	(void)ring_wait(baton->page, notice, now_us + us);
+	last.ssl = ssl;
+	last.us = us;
+	last.end_us = (uint64_t)clock_monotonic_us();
+}
+
+static uint64_t slice_us(uint64_t waited_us, uint64_t limit_us)
+{
+	const uint64_t us = MIN(MAX(waited_us / 8, SLICE_US), SLICE_US_MAX);
+
+	return MIN(us, limit_us - waited_us);
 }
 
 /* One step of a wait in which the program comes back. False: not yet. */
@@ -113,7 +128,7 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 		tlsbaton_gate_expired(baton);
 		return true;
 	}
-	wait_slice(baton, now_us, limit_us - (now_us - since_us));
+	wait_slice(baton, ssl, notice, fd, slice_us(now_us - since_us, limit_us));
 	if (tlsbaton_gate_poll(baton, notice) == 0)
 		return true;
 	if (fd < 0 || nudge(fd))

@@ -36,7 +36,7 @@
 #define INTERPOSED __attribute__((visibility("default")))
 
 static char socket_path[128]; /* longer than any that the library takes */
-static void *libssl;          /* OpenSSL 3's; NULL: the program has another, or none that we know of */
+static void *libssl; /* OpenSSL 3's; NULL: the program has another, or none that we know of */
 /* Set once the second object is there. */
 static _Atomic(const struct preload_ops *) second;
 /* Set early, in all threads' first block: no allocation at its first use. */

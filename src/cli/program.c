@@ -22,9 +22,9 @@
 #define OPENSSL_3 "libssl.so.3"
 
 /* Libraries that make TLS servers, by the beginning of their names. */
-static const char *const others[] = {
-    "libgnutls.so.", "libssl.so.1", "libssl3.so", "libmbedtls.so.", "libwolfssl.so.",
-    "libtls.so.",    "libs2n.so",   "libssl.so.5"};
+static const char *const others[] = {"libgnutls.so.",  "libssl.so.1",    "libssl3.so",
+                                     "libmbedtls.so.", "libwolfssl.so.", "libtls.so.",
+                                     "libs2n.so",      "libssl.so.5"};
 
 /* ---- Finding ---- */
 
@@ -130,8 +130,8 @@ static bool is_other(const char *name)
 }
 
 /* The libraries that the file names. What cannot be read speaks against nothing. */
-static int check_needed(const struct elf *elf, const ElfW(Dyn) * entries, size_t n_entries, char *tls,
-                        size_t n)
+static int check_needed(const struct elf *elf, const ElfW(Dyn) * entries, size_t n_entries,
+                        char *tls, size_t n)
 {
 	_cleanup_(freep) char *strings = NULL;
 	uint64_t address = 0, n_strings = 0;
@@ -168,7 +168,7 @@ static int check_needed(const struct elf *elf, const ElfW(Dyn) * entries, size_t
 static int check_elf(struct elf *elf, char *tls, size_t n)
 {
 	_cleanup_(freep) ElfW(Dyn) *entries = NULL;
-	const ElfW(Phdr) *dynamic;
+	const ElfW(Phdr) * dynamic;
 	size_t n_entries;
 	int r;
 

@@ -10,7 +10,7 @@ enum program_fault {
 	PROGRAM_STATIC = 1, /* nothing can be loaded into it */
 	PROGRAM_FOREIGN,    /* for another architecture than this program's own */
 	PROGRAM_PRIVILEGED, /* set-user-ID, set-group-ID or with capabilities: the loader ignores LD_PRELOAD */
-	PROGRAM_OTHER_TLS,  /* it is linked to another TLS library, and not to OpenSSL 3's */
+	PROGRAM_OTHER_TLS, /* it is linked to another TLS library, and not to OpenSSL 3's */
 };
 
 /*

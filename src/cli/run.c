@@ -31,16 +31,18 @@ static void warn_fault(int fault, const char *path, const char *tls)
 		cli_error("%s is for another architecture than this tlsbaton: %s", path, so);
 		break;
 	case PROGRAM_PRIVILEGED:
-		cli_error("%s changes its rights when it starts (set-user-ID, or capabilities of the "
-		          "file), so that no library is preloaded: %s",
-		          path, so);
+		cli_error(
+		    "%s changes its rights when it starts (set-user-ID, or capabilities of the "
+		    "file), so that no library is preloaded: %s",
+		    path, so);
 		break;
 	case PROGRAM_OTHER_TLS:
 		cli_error("%s has its TLS from %s, not from OpenSSL 3: %s", path, tls, so);
 		break;
 	default:
-		cli_error("%s cannot be looked into (%s): whether its sessions are shared is not known",
-		          path, strerror(-fault));
+		cli_error(
+		    "%s cannot be looked into (%s): whether its sessions are shared is not known",
+		    path, strerror(-fault));
 	}
 }
 
@@ -95,8 +97,9 @@ static int prepare(const char *path, const char *library, const char *socket)
 	}
 	/* The loader goes on without a library that it does not find, and takes blanks and colons for ends of names. */
 	if (strpbrk(library, " :\t\n") || access(library, R_OK) < 0) {
-		cli_error("%s cannot be preloaded: the program runs, and its sessions are not shared",
-		          library);
+		cli_error(
+		    "%s cannot be preloaded: the program runs, and its sessions are not shared",
+		    library);
 		return CLI_DONE;
 	}
 	return set_environment(library, socket);

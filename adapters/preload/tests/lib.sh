@@ -13,7 +13,9 @@ RUN=("$TLSBATON" run --library "$PRELOAD" --socket "$SOCKET" --) # before each s
 # What a test may change before server_start:
 SERVER=haproxy # haproxy, stunnel, nginx, apache, python (a thread a connection) or asyncio
 PROTOCOL=TLSv1.3
-GLOBAL= # more lines for the configuration: HAProxy's global section, stunnel's beginning
+THREADS=4 # HAProxy's
+WORKERS=2 # nginx'
+GLOBAL=   # more lines for the configuration: HAProxy's global section, stunnel's beginning
 
 # Each of these writes the configuration of server NAME in $T/NAME, and says in `command` how it is run in the foreground.
 # They answer each request with "hello".
@@ -23,7 +25,7 @@ haproxy_config()
 	command=(/usr/sbin/haproxy -W -db -f "$T/$1/haproxy.cfg")
 	cat >"$T/$1/haproxy.cfg" <<-EOF
 		global
-			nbthread 4
+			nbthread $THREADS
 			user www-data
 			group www-data
 			ssl-default-bind-options ssl-min-ver $PROTOCOL ssl-max-ver $PROTOCOL no-tls-tickets
@@ -35,6 +37,7 @@ haproxy_config()
 			timeout connect 5s
 		frontend https
 			bind 127.0.0.1:$PORT ssl crt $T/server.pem
+			bind unix@$T/$1/plain.sock mode 666
 			http-request return status 200 content-type text/plain string hello
 	EOF
 }
@@ -65,7 +68,7 @@ nginx_config()
 	cat >"$T/$1/nginx.conf" <<-EOF
 		daemon off;
 		user www-data;
-		worker_processes 2;
+		worker_processes $WORKERS;
 		pid $T/$1/nginx.pid;
 		error_log $T/$1/nginx.log notice;
 		events { }
@@ -78,6 +81,7 @@ nginx_config()
 			scgi_temp_path $T/$1/scgi;
 			server {
 				listen 127.0.0.1:$PORT ssl;
+				listen unix:$T/$1/plain.sock;
 				ssl_certificate $T/server.crt;
 				ssl_certificate_key $T/server.key;
 				ssl_protocols $PROTOCOL;
@@ -183,5 +187,6 @@ cp "$PRELOAD_TESTS/server.py" "$T/server.py"
 # The server behind stunnel.
 plain_start()
 {
-	SERVER=plain RUN=() server_start plain
+	local SERVER=plain RUN=()
+	server_start plain
 }

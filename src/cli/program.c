@@ -44,8 +44,10 @@ int program_find(const char *name, char *path, size_t n)
 
 	if (strchr(name, '/') || !*name) {
 		r = *name ? is_executable(name) : -ENOENT;
-		if (r == 0 && (size_t)snprintf(path, n, "%s", name) >= n)
+		if (r == 0 && strlen(name) >= n)
 			return -ENAMETOOLONG;
+		if (r == 0)
+			memcpy(path, name, strlen(name) + 1);
 		return r;
 	}
 	for (at = at ? at : PATH_DEFAULT;; at = end + 1) {

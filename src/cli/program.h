@@ -22,7 +22,8 @@ int program_find(const char *name, char *path, size_t n) MUST_CHECK;
 /*
  * Looks whether a library can be preloaded into the program at `path`, and would find OpenSSL 3 there. That of a script is
  * its interpreter. Out, for PROGRAM_OTHER_TLS: the library's name in `tls` (of `n` bytes). Returns 0 (nothing speaks
- * against it), a program_fault, or a negated errno: -ENOEXEC for a file that is neither.
+ * against it), a program_fault, or a negated errno: -ENOEXEC for a file that is neither, -ELOOP for a script whose interpreter
+ * is a script, and so on.
  */
 int program_check(const char *path, char *tls, size_t n) MUST_CHECK;
 

@@ -89,7 +89,7 @@ static int prepare(const char *path, const char *library, const char *socket)
 	int r;
 
 	r = program_check(path, tls, sizeof(tls));
-	if (r != 0) {
+	if (r != 0 && r != -ENOEXEC && r != -ELOOP) { /* no program: exec says so */
 		warn_fault(r, path, tls);
 		/* Not known: it harms no program. */
 		if (r > 0)
@@ -143,7 +143,7 @@ static int run_run(struct cli *cli, int argc, char **argv)
 	if (r != CLI_DONE)
 		return r;
 	(void)signal(SIGPIPE, cli->sigpipe);
-	execvp(argv[optind], argv + optind);
+	execv(path, argv + optind);
 	cli_error("%s: %s", argv[optind], strerror(errno));
 	return RUN_CANNOT;
 }

@@ -61,6 +61,14 @@ static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, lo
 		(void)CRYPTO_set_ex_data(ad, idx, attached);
 }
 
+/* A client's SSL may be older than the attachment of its context, which as a server's gets it at its beginning. */
+static const struct attached *origin_of(const SSL *ssl)
+{
+	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+
+	return attached ? attached : SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index_attached);
+}
+
 static void make_indexes(void)
 {
 	index_attached = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, attached_free);
@@ -123,7 +131,7 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 
 static int on_new(SSL *ssl, SSL_SESSION *session)
 {
-	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+	const struct attached *attached = origin_of(ssl);
 	int kept = 0;
 
 	if (!attached)
@@ -191,7 +199,7 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 
 static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *copy)
 {
-	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+	const struct attached *attached = origin_of(ssl);
 	SSL_SESSION *session;
 
 	if (!attached || n_id <= 0)

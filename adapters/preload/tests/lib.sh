@@ -38,7 +38,7 @@ haproxy_config()
 		frontend https
 			bind 127.0.0.1:$PORT ssl crt $T/server.pem
 			bind unix@$T/$1/plain.sock mode 666
-			http-request return status 200 content-type text/plain string hello
+			http-request return status 200 content-type text/plain string "hello\\n"
 	EOF
 }
 
@@ -86,7 +86,7 @@ nginx_config()
 				ssl_certificate_key $T/server.key;
 				ssl_protocols $PROTOCOL;
 				ssl_session_tickets off;
-				return 200 hello;
+				return 200 "hello\\n";
 			}
 		}
 	EOF

@@ -1,0 +1,138 @@
+/*
+ * A program with session callbacks of its own and both ends of its connections, for test-program.sh: what it is told with
+ * the preload library in it must be what it is told without.
+ *
+ * Usage: own-callbacks SCENARIO 1.2|1.3 CERTIFICATE-AND-KEY.  Two connections, the second with the session of the first,
+ * from a client context to a server context:
+ *   two     each is only that
+ *   one     they are the same
+ *   late    the server's callbacks are set after the first connection
+ *   off     the server has SSL_SESS_CACHE_OFF
+ *   asks    the server asks for certificates and has no session ID context
+ *   other   only the server of the second connection does
+ * Prints one line: whether the second one resumed, how often the server's and the client's new-session callback were called, how
+ * often the server was asked for a session, and whether callbacks and cache mode of the client's context are as they were.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <openssl/ssl.h>
+
+static int n_new_server, n_new_client, n_get;
+static SSL_SESSION *session; /* the client's */
+
+static int on_new(SSL *ssl, SSL_SESSION *made)
+{
+	if (SSL_is_server(ssl)) {
+		n_new_server++;
+		return 0;
+	}
+	n_new_client++;
+	SSL_SESSION_free(session);
+	session = made;
+	return 1;
+}
+
+static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *copy)
+{
+	(void)ssl, (void)id, (void)n_id, (void)copy;
+	n_get++;
+	return NULL;
+}
+
+static void set_callbacks(SSL_CTX *ctx)
+{
+	SSL_CTX_sess_set_new_cb(ctx, on_new);
+	SSL_CTX_sess_set_get_cb(ctx, on_get);
+}
+
+/* `pem` is NULL for a client. */
+static SSL_CTX *make(int version, const char *pem)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+
+	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, version) ||
+	    !SSL_CTX_set_max_proto_version(ctx, version))
+		return NULL;
+	if (pem && (SSL_CTX_use_certificate_file(ctx, pem, SSL_FILETYPE_PEM) != 1 ||
+	            SSL_CTX_use_PrivateKey_file(ctx, pem, SSL_FILETYPE_PEM) != 1))
+		return NULL;
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_BOTH);
+	return ctx;
+}
+
+/* Goes on until neither end has anything to do. True: both are there, and a byte came through. */
+static bool talk(SSL *server, SSL *client)
+{
+	char byte = 0;
+
+	for (int i = 0; i < 20; i++) {
+		(void)SSL_do_handshake(client);
+		(void)SSL_do_handshake(server);
+	}
+	if (!SSL_is_init_finished(client) || !SSL_is_init_finished(server))
+		return false;
+	return SSL_write(server, "x", 1) == 1 && SSL_read(client, &byte, 1) == 1 && byte == 'x';
+}
+
+/* 1 when it resumed, 0 when it did not, -1 when it failed. */
+static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx)
+{
+	SSL *server = SSL_new(server_ctx), *client = SSL_new(client_ctx);
+	BIO *one, *two;
+	int r = -1;
+
+	if (!server || !client || BIO_new_bio_pair(&one, 65536, &two, 65536) != 1)
+		return -1;
+	SSL_set_bio(server, one, one);
+	SSL_set_bio(client, two, two);
+	SSL_set_accept_state(server);
+	SSL_set_connect_state(client);
+	if (session)
+		(void)SSL_set_session(client, session);
+	if (talk(server, client))
+		r = SSL_session_reused(client);
+	(void)SSL_shutdown(client);
+	(void)SSL_shutdown(server);
+	SSL_free(client);
+	SSL_free(server);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	const char *scenario = argc == 4 ? argv[1] : "";
+	const int version = argc == 4 && strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
+	SSL_CTX *server, *client, *second;
+	int first, r;
+	bool same;
+
+	if (argc != 4)
+		return 2;
+	server = make(version, argv[3]);
+	client = strcmp(scenario, "one") == 0 ? server : make(version, NULL);
+	second = server;
+	if (!server || !client)
+		return 1;
+	set_callbacks(client);
+	if (strcmp(scenario, "late") != 0)
+		set_callbacks(server);
+	if (strcmp(scenario, "off") == 0)
+		SSL_CTX_set_session_cache_mode(server, SSL_SESS_CACHE_OFF);
+	if (strcmp(scenario, "other") == 0)
+		second = make(version, argv[3]);
+	if (!second)
+		return 1;
+	if (strcmp(scenario, "asks") == 0 || strcmp(scenario, "other") == 0)
+		SSL_CTX_set_verify(second, SSL_VERIFY_PEER, NULL);
+	first = connect_once(server, client);
+	if (strcmp(scenario, "late") == 0)
+		set_callbacks(server);
+	r = connect_once(second, client);
+	same = SSL_CTX_sess_get_new_cb(client) == on_new && SSL_CTX_sess_get_get_cb(client) == on_get &&
+	       SSL_CTX_get_session_cache_mode(client) == SSL_SESS_CACHE_BOTH;
+	printf("first=%d second=%d new_server=%d new_client=%d get=%d client_as_it_was=%d\n", first, r, n_new_server,
+	       n_new_client, n_get, same);
+	return 0;
+}

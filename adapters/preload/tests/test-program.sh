@@ -1,0 +1,51 @@
+#!/bin/bash
+# A program with session callbacks of its own, and with contexts for both ends, is told with the library in it what it is told
+# without (own-callbacks.c). Usage: test-program.sh 1.2|1.3
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+version=$1
+
+plain()
+{
+	"$PROGRAMS/own-callbacks" "$1" "$version" "$T/server.pem"
+}
+
+preloaded()
+{
+	mkdir -p "$T/$1"
+	"${RUN[@]}" "$PROGRAMS/own-callbacks" "$1" "$version" "$T/server.pem" 2>"$T/$1/error.log"
+}
+
+daemon_start now 1000
+
+case_ "contexts for one end each"
+is "what it is told" "$(preloaded two)" "$(plain two)"
+stored=$(figure stored)
+at_least "records stored" "$stored" 1
+
+case_ "one context for both ends: sessions of the client's end are its own"
+# The context is a server's, too, so its callbacks and mode are ours.
+is "what it is told" "$(preloaded one)" "$(plain one | sed 's/client_as_it_was=1/client_as_it_was=0/')"
+is "records stored" "$(figure stored)" $((2 * stored))
+
+case_ "a session of a server that asks for nobody's certificate, at one that does and has no session ID context"
+is "what it is told" "$(preloaded other)" "$(plain other)"
+is "what it says" "$(n_lines other 'sets no session ID context')" 1
+case_ "only such a server"
+is "what it is told" "$(preloaded asks)" "$(plain asks)"
+is "what it says" "$(n_lines asks 'sets no session ID context')" 1
+
+case_ "sessions are switched off"
+stored=$(figure stored)
+is "what it is told" "$(preloaded off)" "$(plain off)"
+is "what it says" "$(n_lines off 'has switched sessions off')" 1
+is "records stored" "$(figure stored)" "$stored"
+
+case_ "callbacks that are set late"
+preloaded late >"$T/said"
+at_least "connections" "$(grep -c 'first=0 second=0' "$T/said")" 1
+is "what it says" "$(n_lines late 'sets its session callbacks after its first connection')" 1
+daemon_end TERM
+
+case_ "without a daemon"
+is "what it is told" "$(preloaded two | sed 's/second=[01].*//')" 'first=0 '

@@ -49,7 +49,8 @@ static struct image make(const char *first, const char *second)
 	close(self);
 	image.header.e_phoff = offsetof(struct image, segments);
 	image.header.e_phnum = ARRAY_SIZE(image.segments);
-	image.segments[0] = (ElfW(Phdr)){.p_type = PT_LOAD, .p_vaddr = 0x1000, .p_filesz = sizeof(image)};
+	image.segments[0] =
+	    (ElfW(Phdr)){.p_type = PT_LOAD, .p_vaddr = 0x1000, .p_filesz = sizeof(image)};
 	image.segments[1] = (ElfW(Phdr)){.p_type = PT_INTERP};
 	image.segments[2] = (ElfW(Phdr)){
 	    .p_type = PT_DYNAMIC, .p_offset = dynamic, .p_filesz = sizeof(image.dynamic)};
@@ -202,7 +203,8 @@ static void test_privileged(void **state)
 	if (geteuid() != 0)
 		skip();
 	write_bytes(path, &image, sizeof(image), 04755);
-	assert_int_equal(program_check(path, directory, 0), 0); /* root's: nothing changes for root */
+	assert_int_equal(program_check(path, directory, 0),
+	                 0); /* root's: nothing changes for root */
 	assert_return_code(chown(path, 1, 1), errno);
 	assert_return_code(chmod(path, 04755), errno);
 	assert_int_equal(program_check(path, directory, 0), PROGRAM_PRIVILEGED);
@@ -252,8 +254,8 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_libraries), cmocka_unit_test(test_kinds),
-	    cmocka_unit_test(test_damaged),   cmocka_unit_test(test_scripts),
+	    cmocka_unit_test(test_libraries),  cmocka_unit_test(test_kinds),
+	    cmocka_unit_test(test_damaged),    cmocka_unit_test(test_scripts),
 	    cmocka_unit_test(test_privileged), cmocka_unit_test(test_find),
 	};
 

@@ -482,6 +482,45 @@ static void test_attached_once(void **state)
 	                 SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
 }
 
+static void test_the_client_end_is_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	SSL_SESSION *session = NULL;
+
+	start(f);
+	open_contexts(f, TLS1_2_VERSION);
+	SSL_CTX_set_session_cache_mode(f->client, SSL_SESS_CACHE_BOTH);
+	assert_int_equal(tlsbaton_attach(f->baton, f->client), 0);
+	assert_int_equal(SSL_CTX_get_session_cache_mode(f->client),
+	                 SSL_SESS_CACHE_BOTH | SSL_SESS_CACHE_NO_INTERNAL);
+	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+	/* The client's own callback has the session, the daemon only the server's. */
+	assert_false(visit(f, &session));
+	assert_non_null(session);
+	assert_int_equal(count(f).puts, 1);
+	assert_true(visit(f, &session));
+	SSL_SESSION_free(session);
+}
+
+static void test_no_session_id_context(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		SSL_SESSION *session = NULL;
+
+		open_contexts(f, versions[i]);
+		SSL_CTX_set_session_id_context(f->server, NULL, 0);
+		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+		assert_false(visit(f, &session));
+		/* Who asks for certificates makes a full handshake of it, not none. */
+		SSL_CTX_set_verify(f->server, SSL_VERIFY_PEER, NULL);
+		assert_false(visit(f, &session));
+		SSL_SESSION_free(session);
+	}
+}
+
 static SSL_CTX *by_name;
 
 static int choose_by_name(SSL *ssl, int *alert, void *arg)
@@ -547,6 +586,8 @@ int main(void)
 	    T(test_without_a_daemon_handshakes_go_on),
 	    T(test_callbacks_that_were_there_go_on),
 	    T(test_attached_once),
+	    T(test_the_client_end_is_left_alone),
+	    T(test_no_session_id_context),
 	    T(test_another_context_chosen_by_name),
 	};
 

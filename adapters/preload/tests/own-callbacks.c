@@ -103,7 +103,8 @@ static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx)
 int main(int argc, char **argv)
 {
 	const char *scenario = argc == 4 ? argv[1] : "";
-	const int version = argc == 4 && strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
+	const int version =
+	    argc == 4 && strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
 	SSL_CTX *server, *client, *second;
 	int first, r;
 	bool same;
@@ -130,9 +131,10 @@ int main(int argc, char **argv)
 	if (strcmp(scenario, "late") == 0)
 		set_callbacks(server);
 	r = connect_once(second, client);
-	same = SSL_CTX_sess_get_new_cb(client) == on_new && SSL_CTX_sess_get_get_cb(client) == on_get &&
+	same = SSL_CTX_sess_get_new_cb(client) == on_new &&
+	       SSL_CTX_sess_get_get_cb(client) == on_get &&
 	       SSL_CTX_get_session_cache_mode(client) == SSL_SESS_CACHE_BOTH;
-	printf("first=%d second=%d new_server=%d new_client=%d get=%d client_as_it_was=%d\n", first, r, n_new_server,
-	       n_new_client, n_get, same);
+	printf("first=%d second=%d new_server=%d new_client=%d get=%d client_as_it_was=%d\n", first,
+	       r, n_new_server, n_new_client, n_get, same);
 	return 0;
 }

@@ -92,7 +92,7 @@ static void *find(_Atomic(void *) *place, const char *name)
 #define REAL(function)                                                                             \
 	({                                                                                         \
 		static _Atomic(void *) place_;                                                     \
-		(__typeof__(&function))find(&place_, #function);                                   \
+		(__typeof__(&(function)))find(&place_, #function);                                 \
 	})
 
 /* ---- The second object ---- */

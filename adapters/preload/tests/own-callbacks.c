@@ -10,6 +10,8 @@
  *   off     the server has SSL_SESS_CACHE_OFF
  *   asks    the server asks for certificates and has no session ID context
  *   other   only the server of the second connection does
+ *   name    the server changes to another context, which has no callbacks, when it hears the client's server name
+ *   greets  the server calls nothing but SSL_write(), which makes the handshake on its way
  * Prints one line: whether the second one resumed, how often the server's and the client's new-session callback were called, how
  * often the server was asked for a session, and whether callbacks and cache mode of the client's context are as they were.
  */
@@ -62,22 +64,31 @@ static SSL_CTX *make(int version, const char *pem)
 	return ctx;
 }
 
+static int choose(SSL *ssl, int *alert, void *arg)
+{
+	(void)alert;
+	SSL_set_SSL_CTX(ssl, arg);
+	return SSL_TLSEXT_ERR_OK;
+}
+
 /* Goes on until neither end has anything to do. True: both are there, and a byte came through. */
-static bool talk(SSL *server, SSL *client)
+static bool talk(SSL *server, SSL *client, bool greets)
 {
 	char byte = 0;
+	int n = 0;
 
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 20 && n <= 0; i++) {
 		(void)SSL_do_handshake(client);
-		(void)SSL_do_handshake(server);
+		if (greets || SSL_is_init_finished(server))
+			n = SSL_write(server, "x", 1);
+		else
+			(void)SSL_do_handshake(server);
 	}
-	if (!SSL_is_init_finished(client) || !SSL_is_init_finished(server))
-		return false;
-	return SSL_write(server, "x", 1) == 1 && SSL_read(client, &byte, 1) == 1 && byte == 'x';
+	return n == 1 && SSL_read(client, &byte, 1) == 1 && byte == 'x';
 }
 
 /* 1 when it resumed, 0 when it did not, -1 when it failed. */
-static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx)
+static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx, bool greets)
 {
 	SSL *server = SSL_new(server_ctx), *client = SSL_new(client_ctx);
 	BIO *one, *two;
@@ -89,9 +100,10 @@ static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx)
 	SSL_set_bio(client, two, two);
 	SSL_set_accept_state(server);
 	SSL_set_connect_state(client);
+	SSL_set_tlsext_host_name(client, "localhost");
 	if (session)
 		(void)SSL_set_session(client, session);
-	if (talk(server, client))
+	if (talk(server, client, greets))
 		r = SSL_session_reused(client);
 	(void)SSL_shutdown(client);
 	(void)SSL_shutdown(server);
@@ -105,32 +117,34 @@ int main(int argc, char **argv)
 	const char *scenario = argc == 4 ? argv[1] : "";
 	const int version =
 	    argc == 4 && strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
-	SSL_CTX *server, *client, *second;
+	const bool greets = strcmp(scenario, "greets") == 0, late = strcmp(scenario, "late") == 0;
+	SSL_CTX *server, *client, *other, *second;
 	int first, r;
 	bool same;
 
 	if (argc != 4)
 		return 2;
 	server = make(version, argv[3]);
+	other = make(version, argv[3]);
 	client = strcmp(scenario, "one") == 0 ? server : make(version, NULL);
-	second = server;
-	if (!server || !client)
+	if (!server || !client || !other)
 		return 1;
+	second = strcmp(scenario, "other") == 0 ? other : server;
 	set_callbacks(client);
-	if (strcmp(scenario, "late") != 0)
+	if (!late)
 		set_callbacks(server);
 	if (strcmp(scenario, "off") == 0)
 		SSL_CTX_set_session_cache_mode(server, SSL_SESS_CACHE_OFF);
-	if (strcmp(scenario, "other") == 0)
-		second = make(version, argv[3]);
-	if (!second)
-		return 1;
 	if (strcmp(scenario, "asks") == 0 || strcmp(scenario, "other") == 0)
 		SSL_CTX_set_verify(second, SSL_VERIFY_PEER, NULL);
-	first = connect_once(server, client);
-	if (strcmp(scenario, "late") == 0)
+	if (strcmp(scenario, "name") == 0) {
+		SSL_CTX_set_tlsext_servername_callback(server, choose);
+		SSL_CTX_set_tlsext_servername_arg(server, other);
+	}
+	first = connect_once(server, client, greets);
+	if (late)
 		set_callbacks(server);
-	r = connect_once(second, client);
+	r = connect_once(second, client, greets);
 	same = SSL_CTX_sess_get_new_cb(client) == on_new &&
 	       SSL_CTX_sess_get_get_cb(client) == on_get &&
 	       SSL_CTX_get_session_cache_mode(client) == SSL_SESS_CACHE_BOTH;

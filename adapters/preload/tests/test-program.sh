@@ -28,6 +28,10 @@ case_ "one context for both ends: sessions of the client's end are its own"
 is "what it is told" "$(preloaded one)" "$(plain one | sed 's/client_as_it_was=1/client_as_it_was=0/')"
 is "records stored" "$(figure stored)" $((2 * stored))
 
+case_ "a context that is chosen by the client's server name"
+is "what it is told" "$(preloaded name)" "$(plain name)"
+is "records stored" "$(figure stored)" $((3 * stored))
+
 case_ "a session of a server that asks for nobody's certificate, at one that does and has no session ID context"
 is "what it is told" "$(preloaded other)" "$(plain other)"
 is "what it says" "$(n_lines other 'sets no session ID context')" 1
@@ -46,6 +50,20 @@ preloaded late >"$T/said"
 at_least "connections" "$(grep -c 'first=0 second=0' "$T/said")" 1
 is "what it says" "$(n_lines late 'sets its session callbacks after its first connection')" 1
 daemon_end TERM
+
+case_ "a handshake within SSL_write(): the gate is in between"
+daemon_start hold 50
+is "what it is told" "$(preloaded greets)" "$(plain greets)"
+at_least "gates that were closed" "$(figure gate_waits)" 1
+daemon_end TERM
+
+case_ "the second object is not there"
+mkdir "$T/alone"
+cp "$PRELOAD" "$T/alone/"
+RUN=("$TLSBATON" run --library "$T/alone/$(basename "$PRELOAD")" --socket "$SOCKET" --)
+is "what it is told" "$(preloaded two)" "$(plain two)"
+is "what it says" "$(n_lines two 'sessions are not shared')" 1
+RUN=("$TLSBATON" run --library "$PRELOAD" --socket "$SOCKET" --)
 
 case_ "without a daemon"
 is "what it is told" "$(preloaded two | sed 's/second=[01].*//')" 'first=0 '

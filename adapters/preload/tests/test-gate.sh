@@ -9,14 +9,7 @@ PROTOCOL=$2
 THREADS=1
 WORKERS=1
 
-# begin FILE: a request in the background; what comes back, and nothing else, goes to $T/FILE.
-begin()
-{
-	rm -f "$T/$1"
-	printf 'GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' |
-		timeout 60 openssl s_client -connect "127.0.0.1:$PORT" -quiet -ign_eof >"$T/$1" 2>/dev/null &
-	client=$!
-}
+REQUEST='GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
 
 n_bytes()
 {
@@ -29,7 +22,7 @@ n_bytes()
 case_ "nothing before the ack, all of it after"
 daemon_start hold 60000
 server_start gate
-begin bytes
+begin bytes "$REQUEST"
 until_true figure_is gate_waits 1
 at_least "records stored" "$(figure stored)" 1
 is "bytes that came too early" "$(n_bytes "$T/bytes")" 0
@@ -37,10 +30,10 @@ is "bytes that came too early" "$(n_bytes "$T/bytes")" 0
 case "$SERVER" in
 haproxy | nginx)
 	case_ "others are served while gates are closed"
-	clients=("$client")
+	clients=("$CLIENT")
 	for i in {1..8}; do
-		begin "bytes.$i"
-		clients+=("$client")
+		begin "bytes.$i" "$REQUEST"
+		clients+=("$CLIENT")
 	done
 	until_true figure_is gate_waits 9
 	for i in {1..20}; do
@@ -49,15 +42,24 @@ haproxy | nginx)
 	done
 	is "bytes that came too early" "$(n_bytes "$T"/bytes*)" 0
 	;;
-*) clients=("$client") ;;
+*) clients=("$CLIENT") ;;
 esac
-kill -USR2 "$DAEMON_PID"
+daemon_release
 wait "${clients[@]}" || true
 is "answers" "$(grep -l '^HTTP/1.1 200' "$T"/bytes* | wc -l)" ${#clients[@]}
 is "gates that were closed" "$(figure gate_waits)" ${#clients[@]}
 is "gates that opened at the deadline" "$(figure gate_timeouts)" 0
 server_stop gate
 daemon_end TERM
+
+if [ "$SERVER" != asyncio ]; then # its only thread sleeps at the first client's gate
+	case_ "a client that resumes a session which the peers do not have yet"
+	daemon_start hold 60000
+	server_start gate
+	resume_behind_gate
+	server_stop gate
+	daemon_end TERM
+fi
 
 case_ "at the deadline the client is answered all the same, and counted"
 daemon_start hold 50
@@ -67,6 +69,7 @@ until_true figure_is gate_timeouts 1
 is "gates that were closed" "$(figure gate_waits)" 1
 
 case_ "a connection without a new session waits for nothing"
+daemon_release
 if [ "$PROTOCOL" = TLSv1.2 ]; then # a resumption with TLS 1.3 is a new session
 	is "handshake" "$(get /hello "$T/s")" Reused
 	is "gates that were closed" "$(figure gate_waits)" 1
@@ -77,9 +80,9 @@ daemon_end TERM
 case_ "a daemon that dies: its gates open"
 daemon_start hold 200
 server_start gate
-begin bytes
+begin bytes "$REQUEST"
 until_true figure_is gate_waits 1
 daemon_end KILL
-wait "$client" || true
+wait "$CLIENT" || true
 is "first line" "$(head -n 1 "$T/bytes" | tr -d '\r')" 'HTTP/1.1 200 OK'
 server_stop gate

@@ -11,17 +11,23 @@
  *   asks    the server asks for certificates and has no session ID context
  *   other   only the server of the second connection does
  *   name    the server changes to another context, which has no callbacks, when it hears the client's server name
+ *   threads N_THREADS at once do the same, with a client context each: the server's is in nobody's hands before; `first` and
+ *           `second` are sums
  *   greets  the server calls nothing but SSL_write(), which makes the handshake on its way
  * Prints one line: whether the second one resumed, how often the server's and the client's new-session callback were called, how
  * often the server was asked for a session, and whether callbacks and cache mode of the client's context are as they were.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <openssl/ssl.h>
 
-static int n_new_server, n_new_client, n_get;
-static SSL_SESSION *session; /* the client's */
+#define N_THREADS 8
+
+static atomic_int n_new_server, n_new_client, n_get;
+static _Thread_local SSL_SESSION *session; /* the client's */
 
 static int on_new(SSL *ssl, SSL_SESSION *made)
 {
@@ -112,6 +118,46 @@ static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx, bool greets)
 	return r;
 }
 
+struct run {
+	pthread_t thread;
+	pthread_barrier_t *barrier;
+	SSL_CTX *server, *client;
+	int first, second;
+};
+
+static void *run(void *arg)
+{
+	struct run *run = arg;
+
+	(void)pthread_barrier_wait(run->barrier);
+	run->first = connect_once(run->server, run->client, false);
+	run->second = connect_once(run->server, run->client, false);
+	return NULL;
+}
+
+static bool run_threads(SSL_CTX *server, int version, int *first, int *second)
+{
+	struct run runs[N_THREADS];
+	pthread_barrier_t barrier;
+
+	*first = *second = 0;
+	if (pthread_barrier_init(&barrier, NULL, N_THREADS) != 0)
+		return false;
+	for (int i = 0; i < N_THREADS; i++) {
+		runs[i] = (struct run){
+		    .barrier = &barrier, .server = server, .client = make(version, NULL)};
+		set_callbacks(runs[i].client);
+		if (pthread_create(&runs[i].thread, NULL, run, &runs[i]) != 0)
+			return false;
+	}
+	for (int i = 0; i < N_THREADS; i++) {
+		(void)pthread_join(runs[i].thread, NULL);
+		*first += runs[i].first;
+		*second += runs[i].second;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const char *scenario = argc == 4 ? argv[1] : "";
@@ -141,10 +187,15 @@ int main(int argc, char **argv)
 		SSL_CTX_set_tlsext_servername_callback(server, choose);
 		SSL_CTX_set_tlsext_servername_arg(server, other);
 	}
-	first = connect_once(server, client, greets);
-	if (late)
-		set_callbacks(server);
-	r = connect_once(second, client, greets);
+	if (strcmp(scenario, "threads") == 0) {
+		if (!run_threads(server, version, &first, &r))
+			return 1;
+	} else {
+		first = connect_once(server, client, greets);
+		if (late)
+			set_callbacks(server);
+		r = connect_once(second, client, greets);
+	}
 	same = SSL_CTX_sess_get_new_cb(client) == on_new &&
 	       SSL_CTX_sess_get_get_cb(client) == on_get &&
 	       SSL_CTX_get_session_cache_mode(client) == SSL_SESS_CACHE_BOTH;

@@ -32,6 +32,11 @@ case_ "a context that is chosen by the client's server name"
 is "what it is told" "$(preloaded name)" "$(plain name)"
 is "records stored" "$(figure stored)" $((3 * stored))
 
+case_ "threads that use a new context all at once"
+for i in {1..10}; do
+	is "what they are told" "$(preloaded threads)" "$(plain threads)"
+done
+
 case_ "a session of a server that asks for nobody's certificate, at one that does and has no session ID context"
 is "what it is told" "$(preloaded other)" "$(plain other)"
 is "what it says" "$(n_lines other 'sets no session ID context')" 1

@@ -26,6 +26,17 @@ PORT=$port_a
 is "resumed on a" "$(get /hello "$T/s4")" Reused
 is "resumed on a, from b" "$(get /hello "$T/s3")" Reused
 
+if [ "$SERVER" = haproxy ]; then
+	case_ "a reload, for which HAProxy runs itself anew: its own cache is gone, the library is there"
+	pid=$(cat "$T/a/pid")
+	worker=$(pgrep -P "$pid")
+	kill -USR2 "$pid"
+	until_true test ! -e "/proc/$worker"
+	is "resumed on a" "$(get /hello "$T/s4" "$T/s5")" Reused
+	is "full on a" "$(get /hello - "$T/s6")" New
+	is "resumed on a" "$(get /hello "$T/s6")" Reused
+fi
+
 case_ "many at once"
 for i in {1..20}; do
 	curl -sk "https://127.0.0.1:$PORT/hello" >"$T/many.$i" &

@@ -7,8 +7,8 @@
  *  a non-blocking TCP socket  its event loop must go on: SSL_ERROR_WANT_WRITE, and the loop comes back as soon as it
  *                             finds the socket writable. That it is already. A loop with edge-triggered events would
  *                             wait for ever, so the socket is made to report it again (nudge())
- *  HAProxy                    has a BIO of its own, without a descriptor for us to see. Its loop knows WANT_WRITE, and is
- *                             level-triggered unless told otherwise (tune.fd.edge-triggered: then see --gate)
+ *  HAProxy                    has a BIO of its own, without a descriptor for us to see. Its loop knows WANT_WRITE, and does not
+ *                             take a socket for full unless the kernel said so, also with tune.fd.edge-triggered
  *  anything else              (memory BIOs, as in Apache's mod_ssl and in Python's asyncio) sleeps. Such programs take it
  *                             for granted that a write to memory succeeds: mod_ssl and asyncio close the connection
  *

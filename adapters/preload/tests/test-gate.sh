@@ -1,10 +1,12 @@
 #!/bin/bash
 # The gate of servers that know nothing of it: a client gets no byte of a response before its session is where the
-# policy wants it, and event loops go on meanwhile. Usage: test-gate.sh SERVER TLSv1.2|TLSv1.3
+# policy wants it, and event loops go on meanwhile. Usage:
+# test-gate.sh SERVER TLSv1.2|TLSv1.3 [edge], `edge` for an HAProxy that has edge-triggered events.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 SERVER=$1
 PROTOCOL=$2
+[ "${3:-}" != edge ] || GLOBAL=$'expose-experimental-directives\ntune.fd.edge-triggered on'
 # One thread, one worker: were it to sleep, nobody would be answered.
 THREADS=1
 WORKERS=1

@@ -145,20 +145,36 @@ listens()
 	(exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null
 }
 
-# server_start NAME: on a port that is free. Out: PORT.
+has_ended()
+{
+	! kill -0 "$1" 2>/dev/null
+}
+
+listens_or_has_ended()
+{
+	listens || has_ended "$1"
+}
+
+# server_start NAME: on a port that is free; one that was taken in between is not. Out: PORT.
 server_start()
 {
-	local command
+	local command i pid
 	mkdir -p "$T/$1"
 	chmod 755 "$T/$1"
-	PORT=$((20000 + RANDOM % 20000))
-	while listens; do
-		PORT=$((PORT + 1))
+	for ((i = 0; i < 20; i++)); do
+		PORT=$((20000 + RANDOM % 12000)) # not among those that clients get
+		! listens || continue
+		"${SERVER}_config" "$1"
+		"${RUN[@]}" "${command[@]}" >"$T/$1/out.log" 2>"$T/$1/error.log" </dev/null &
+		pid=$!
+		until_true listens_or_has_ended "$pid"
+		if ! has_ended "$pid"; then
+			echo "$pid" >"$T/$1/pid"
+			return 0
+		fi
+		grep -qs 'Address already in use\|could not bind' "$T/$1"/*.log || break
 	done
-	"${SERVER}_config" "$1"
-	"${RUN[@]}" "${command[@]}" >"$T/$1/out.log" 2>"$T/$1/error.log" </dev/null &
-	echo $! >"$T/$1/pid"
-	until_true listens
+	fail "$SERVER does not start"
 }
 
 server_stop()

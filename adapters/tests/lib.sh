@@ -13,6 +13,11 @@ skip()
 }
 
 [ "$(id -u)" = 0 ] || skip "needs root"
+# A network of its own: no port is taken by somebody else, and tests may run side by side.
+if [ -z "${ADAPTER_TESTS_NETWORK:-}" ]; then
+	ADAPTER_TESTS_NETWORK=own exec unshare --net -- "$0" "$@"
+fi
+ip link set lo up
 for command in openssl curl python3; do
 	command -v $command >/dev/null || skip "needs $command"
 done

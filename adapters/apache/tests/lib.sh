@@ -81,7 +81,7 @@ apache_start()
 {
 	local i
 	for ((i = 0; i < 20; i++)); do
-		PORT=$((20000 + RANDOM % 20000))
+		PORT=$((20000 + RANDOM % 10000))
 		write_config "$1"
 		rm -f "$T/$1/error.log"
 		if "$HTTPD" -f "$T/$1/httpd.conf" >"$T/$1/start.log" 2>&1; then
@@ -98,7 +98,7 @@ apache_start()
 # to the background by then, to its error log.
 apache_refuses()
 {
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$((20000 + RANDOM % 10000))
 	write_config "$1"
 	rm -f "$T/$1/error.log"
 	"$HTTPD" -f "$T/$1/httpd.conf" >"$T/$1/start.log" 2>&1 || true

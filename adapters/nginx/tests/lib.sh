@@ -70,7 +70,7 @@ nginx_start()
 {
 	local i
 	for ((i = 0; i < 20; i++)); do
-		PORT=$((20000 + RANDOM % 20000))
+		PORT=$((20000 + RANDOM % 10000))
 		write_config "$1"
 		rm -f "$T/$1/error.log" "$T/$1/access.log"
 		if run_nginx "$1"; then
@@ -86,7 +86,7 @@ nginx_start()
 # nginx_says NAME TEXT: what `nginx -t` says of its configuration, be it good or bad.
 nginx_says()
 {
-	PORT=$((20000 + RANDOM % 20000))
+	PORT=$((20000 + RANDOM % 10000))
 	write_config "$1"
 	"$NGINX" -t -c "$T/$1/nginx.conf" -e "$T/$1/error.log" >"$T/$1/start.log" 2>&1 || true
 	N_CHECKS=$((N_CHECKS + 1))

@@ -32,8 +32,8 @@ usage()
 {
 	[ $# = 0 ] || complain "$@"
 	cat >&2 <<-'END'
-		usage: lab/lab up [--server apache|nginx|haproxy] [--sharing on|off|redis] [--tls 1.2|1.3]
-		                  [--tickets on|off] [--key rsa|ecdsa]
+		usage: lab/lab up [--server apache|nginx|haproxy|stunnel] [--sharing on|off|redis]
+		                  [--tls 1.2|1.3|both] [--tickets on|off] [--key rsa|ecdsa]
 		       lab/lab switchover | crash-active | status | down
 		       lab/lab exec client|a|b -- COMMAND…
 	END

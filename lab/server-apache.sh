@@ -1,9 +1,6 @@
 # shellcheck shell=bash
-# The lab's Apache: Debian's own binary and modules, one generated configuration a node. A server file
-# defines server_check, server_configure NODE, server_start NODE, server_stop NODE and server_pids NODE.
-# LAB_MPM=prefork takes that MPM instead of event; LAB_APACHE_EXTRA is a file to include.
-
-APACHE_MODULES=/usr/lib/apache2/modules
+# The lab's Apache: Debian's own binary and modules, one generated configuration a node; server.sh says what a server
+# file defines. LAB_MPM=prefork takes that MPM instead of event; LAB_APACHE_EXTRA is a file to include.
 
 server_check()
 {
@@ -38,21 +35,32 @@ apache_cache_lines()
 	esac
 }
 
+# apache_site PORT CERTIFICATE TICKETS CLIENTS
+apache_site()
+{
+	cat <<-END
+		Listen $1
+		<VirtualHost *:$1>
+		    SSLEngine on
+		    SSLCertificateFile $LAB_STATE/$2.pem
+		    SSLCertificateKeyFile $LAB_STATE/$2.key
+		    SSLSessionTickets $3
+	END
+	[ "$4" = none ] || cat <<-END
+		    SSLVerifyClient require
+		    SSLCACertificateFile $LAB_STATE/client.pem
+	END
+	echo '</VirtualHost>'
+}
+
 server_configure()
 {
 	local directory=$LAB_STATE/$1 mpm=${LAB_MPM:-event}
-	mkdir -p "$directory/www"
-	printf '%s' "$1" >"$directory/www/node"
-	# The first line names the node, so that a client of the file sees who answered.
-	{
-		printf '%s\n' "$1"
-		head -c 51198 /dev/zero | tr '\0' x
-	} >"$directory/www/50k.bin"
 	cat >"$directory/apache.conf" <<-END
 		ServerName $SERVICE_ADDRESS
 		ServerRoot $directory
 		DefaultRuntimeDir $directory
-		PidFile $directory/apache.pid
+		PidFile $directory/server.pid
 		ErrorLog $directory/apache.log
 		LogLevel warn
 		User www-data
@@ -63,20 +71,14 @@ server_configure()
 		LoadModule ssl_module $APACHE_MODULES/mod_ssl.so
 		$(apache_cache_lines "$1")
 		SSLSessionCacheTimeout 300
-		SSLSessionTickets $LAB_TICKETS
-		SSLProtocol -all +TLSv$LAB_TLS
-		SSLCertificateFile $LAB_STATE/server.pem
-		SSLCertificateKeyFile $LAB_STATE/server.key
-		Listen 443
+		SSLProtocol -all $(tls_versions ' ' +TLSv)
 		DocumentRoot $directory/www
 		<Location /server-status>
 		    SetHandler server-status
 		</Location>
 		ExtendedStatus on
 		KeepAliveTimeout 5
-		<VirtualHost *:443>
-		    SSLEngine on
-		</VirtualHost>
+		$(for_each_site apache_site)
 		IncludeOptional ${LAB_APACHE_EXTRA:-$directory/extra.conf}
 	END
 }
@@ -92,14 +94,10 @@ server_stop()
 {
 	local directory=$LAB_STATE/$1
 	in_node "$1" /usr/sbin/apache2 -f "$directory/apache.conf" -k stop >>"$directory/apache.log" 2>&1
-	wait_for "Apache on $1 ends" test ! -e "$directory/apache.pid"
+	wait_for "Apache on $1 ends" test ! -e "$directory/server.pid"
 }
 
-# All processes of the node's server, parent first.
 server_pids()
 {
-	local pid
-	for pid in $(node_pids "$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != apache2 ] || echo "$pid"
-	done
+	pids_named "$1" apache2
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The lab's nginx: Debian's own binary, one generated configuration a node; server-apache.sh says what a server
+# The lab's nginx: Debian's own binary, one generated configuration a node; server.sh says what a server
 # file defines. LAB_NGINX_EXTRA is a file to include in http{}, LAB_NGINX_WORKERS how many workers it has (2).
 
 NGINX_MODULE=$LAB_BUILD/adapters/nginx/ngx_http_tlsbaton_module.so
@@ -21,21 +21,29 @@ nginx_cache_lines()
 	fi
 }
 
+# nginx_site PORT CERTIFICATE TICKETS CLIENTS
+nginx_site()
+{
+	cat <<-END
+		server {
+		    listen $1 ssl;
+		    server_name $SERVICE_ADDRESS;
+		    ssl_certificate $LAB_STATE/$2.pem;
+		    ssl_certificate_key $LAB_STATE/$2.key;
+		    ssl_session_tickets $3;
+		    $([ "$4" = none ] || echo "ssl_verify_client on; ssl_client_certificate $LAB_STATE/client.pem;")
+		}
+	END
+}
+
 server_configure()
 {
 	local directory=$LAB_STATE/$1
-	mkdir -p "$directory/www"
-	printf '%s' "$1" >"$directory/www/node"
-	# The first line names the node, so that a client of the file sees who answered.
-	{
-		printf '%s\n' "$1"
-		head -c 51198 /dev/zero | tr '\0' x
-	} >"$directory/www/50k.bin"
 	cat >"$directory/nginx.conf" <<-END
 		$([ "$LAB_SHARING" = off ] || echo "load_module $NGINX_MODULE;")
 		user www-data;
 		worker_processes ${LAB_NGINX_WORKERS:-2};
-		pid $directory/nginx.pid;
+		pid $directory/server.pid;
 		lock_file $directory/nginx.lock;
 		error_log $directory/nginx.log warn;
 		events {
@@ -48,24 +56,17 @@ server_configure()
 		    fastcgi_temp_path $directory/fastcgi;
 		    uwsgi_temp_path $directory/uwsgi;
 		    scgi_temp_path $directory/scgi;
-		    ssl_certificate $LAB_STATE/server.pem;
-		    ssl_certificate_key $LAB_STATE/server.key;
-		    ssl_protocols TLSv$LAB_TLS;
+		    root $directory/www;
+		    ssl_protocols $(tls_versions ' ' TLSv);
 		    ssl_session_timeout 300s;
-		    ssl_session_tickets $LAB_TICKETS;
 		    $(nginx_cache_lines "$1")
 		    keepalive_timeout 5s;
 		    include ${LAB_NGINX_EXTRA:-$directory/extra.con[f]};
-		    server {
-		        listen 443 ssl;
-		        server_name $SERVICE_ADDRESS;
-		        root $directory/www;
-		    }
+		    $(for_each_site nginx_site)
 		}
 	END
 }
 
-# server_start NODE
 server_start()
 {
 	local directory=$LAB_STATE/$1
@@ -75,16 +76,11 @@ server_start()
 
 server_stop()
 {
-	local directory=$LAB_STATE/$1
-	kill -QUIT "$(cat "$directory/nginx.pid")"
-	wait_for "nginx on $1 ends" test ! -e "$directory/nginx.pid"
+	kill -QUIT "$(server_pid "$1")"
+	wait_for "nginx on $1 ends" test ! -e "$LAB_STATE/$1/server.pid"
 }
 
-# All processes of the node's server, parent first.
 server_pids()
 {
-	local pid
-	for pid in $(node_pids "$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != nginx ] || echo "$pid"
-	done
+	pids_named "$1" nginx
 }

@@ -65,7 +65,7 @@ class Lab:
         """The processes whose CPU is recorded: name and first process of each."""
         groups = {}
         for node in 'ab':
-            groups[f'{node}_server'] = self.pid(f'{node}/apache.pid')
+            groups[f'{node}_server'] = self.pid(f'{node}/server.pid')
             if sharing == 'on':
                 groups[f'{node}_daemon'] = self.pid(f'{node}/tlsbatond.pid')
         if sharing == 'redis':

@@ -69,11 +69,11 @@ server_configure()
 
 server_start()
 {
-	local directory=$LAB_STATE/$1 command
-	command=(/usr/sbin/haproxy -f "$directory/haproxy.cfg")
-	[ -z "${LAB_HAPROXY_EXTRA:-}" ] || command+=(-f "$LAB_HAPROXY_EXTRA")
-	in_node "$1" "${command[@]}" -c -q >>"$directory/haproxy.log" 2>&1 || die "HAProxy on $1 does not start"
-	preload_spawn "$1" "${command[@]}"
+	local directory=$LAB_STATE/$1 words
+	words=(/usr/sbin/haproxy -f "$directory/haproxy.cfg")
+	[ -z "${LAB_HAPROXY_EXTRA:-}" ] || words+=(-f "$LAB_HAPROXY_EXTRA")
+	in_node "$1" "${words[@]}" -c -q >>"$directory/haproxy.log" 2>&1 || die "HAProxy on $1 does not start"
+	preload_spawn "$1" "${words[@]}"
 }
 
 # SIGUSR1: what is under way comes to its end.

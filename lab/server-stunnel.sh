@@ -26,7 +26,6 @@ stunnel_site()
 		$([ "$LAB_TLS" = both ] || echo "sslVersion = TLSv$LAB_TLS")
 		sessionCacheSize = 100000
 		sessionCacheTimeout = 300
-		TIMEOUTclose = 0
 	END
 }
 

@@ -1,7 +1,7 @@
 /*
  * A client built on GnuTLS: a full handshake, and after a line on standard input a second visit with the
  * session of the first. Prints "full a" or "resumed b" a visit: what the handshake was, and which node
- * answered. Usage: client-gnutls ADDRESS PORT 1.2|1.3
+ * answered. Usage: client-gnutls ADDRESS PORT 1.2|1.3 [CERTIFICATE KEY], files in PEM
  */
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -87,14 +87,20 @@ int main(int argc, char **argv)
 	const char *priority;
 	int r;
 
-	if (argc != 4)
+	if (argc != 4 && argc != 6)
 		return 2;
 	priority = strcmp(argv[3], "1.2") == 0 ? "NORMAL:-VERS-ALL:+VERS-TLS1.2"
 	                                       : "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 	if (gnutls_certificate_allocate_credentials(&credentials) < 0)
 		return 1;
-	r = visit(argv[1], argv[2], priority, credentials, &kept);
-	if (r == 0 && getchar() != EOF)
+	r = argc == 4 ? 0
+	              : gnutls_certificate_set_x509_key_file(credentials, argv[4], argv[5],
+	                                                     GNUTLS_X509_FMT_PEM);
+	if (r < 0)
+		fprintf(stderr, "client-gnutls: %s: %s\n", argv[4], gnutls_strerror(r));
+	else
+		r = visit(argv[1], argv[2], priority, credentials, &kept);
+	if (r >= 0 && getchar() != EOF)
 		r = visit(argv[1], argv[2], priority, credentials, &kept);
 	gnutls_free(kept.data);
 	gnutls_certificate_free_credentials(credentials);

@@ -113,3 +113,38 @@ figure()
 {
 	baton "$1" status --json | jq -r "$2"
 }
+
+# Single clients of the libraries (client-*, ClientJava.java): each makes a visit, and a second when it gets a line.
+declare -A client_inputs
+
+# client_start NAME COMMAND…
+client_start()
+{
+	local name=$1 fd
+	shift
+	mkfifo "$scratch/$name.in"
+	in_node client "$@" <"$scratch/$name.in" >"$scratch/$name.out" 2>"$scratch/$name.err" &
+	exec {fd}>"$scratch/$name.in"
+	client_inputs[$name]=$fd
+}
+
+client_again()
+{
+	echo again >&"${client_inputs[$1]}"
+}
+
+has_lines()
+{
+	[ "$(wc -l <"$1")" -ge "$2" ]
+}
+
+# client_said NAME VISIT: what it said of that visit, "full a" or the like; "nothing" if it did not in time.
+client_said()
+{
+	if LAB_DEADLINE_S=60 wait_for "$1: visit $2" has_lines "$scratch/$1.out" "$2"; then
+		sed -n "$2p" "$scratch/$1.out"
+	else
+		cat "$scratch/$1.err" >&2
+		echo nothing
+	fi
+}

@@ -5,7 +5,7 @@
 
 server_check()
 {
-	[ -x /usr/sbin/haproxy ] || die "no HAProxy here: run scripts/setup test"
+	[ -x /usr/sbin/haproxy ] || die "no HAProxy here: run scripts/setup evaluate"
 	preload_check
 }
 

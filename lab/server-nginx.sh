@@ -6,7 +6,7 @@ NGINX_MODULE=$LAB_BUILD/adapters/nginx/ngx_http_tlsbaton_module.so
 
 server_check()
 {
-	[ -x /usr/sbin/nginx ] || die "no nginx here: run scripts/setup demo"
+	[ -x /usr/sbin/nginx ] || die "no nginx here: run scripts/setup evaluate"
 	[ "$LAB_SHARING" != redis ] || die "nginx has no session cache in Redis: use --server apache"
 	[ "$LAB_SHARING" = off ] || [ -e "$NGINX_MODULE" ] || die "no $NGINX_MODULE: run make first"
 }

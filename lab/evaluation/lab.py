@@ -1,5 +1,6 @@
 """The lab as the evaluation uses it: nodes on the servers' core, everything else on the other."""
 import os
+import re
 import signal
 import subprocess
 
@@ -8,6 +9,8 @@ from .broken import Broken
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FILE_NAME = 'evaluation.bin'
 URL = f'https://10.77.0.10/{FILE_NAME}'
+# What Apache, nginx and HAProxy log of a worker that died of a signal.
+CRASH = re.compile(r'exit signal|exited on signal|exited with code 1[2-9]\d')
 CLIENT_ADDRESSES = [f'10.77.0.{host}' for host in range(2, 10)]
 
 
@@ -17,6 +20,7 @@ class Lab:
         self.build = build
         self.state = os.path.join(os.environ.get('XDG_RUNTIME_DIR') or '/run', f'{name}-lab')
         self.is_ours = False
+        self.server = None  # of the lab that is up
 
     def command(self, *words):
         return [os.path.join(ROOT, 'lab/lab'), *words]
@@ -33,12 +37,10 @@ class Lab:
         if os.path.exists(self.state):
             raise Broken(f'a lab of this name is up, or was left over ({self.state}); end it with: '
                          f'LAB_NAME={self.environment["LAB_NAME"]} lab/lab down')
-        self.is_ours = True
-        self.call('up', '--sharing', sharing, '--tls', plan.tls, '--key', plan.key,
-                  prefix=('taskset', '-c', str(plan.server_core)))
-        for node in 'ab':
-            with open(f'{self.state}/{node}/www/{FILE_NAME}', 'wb') as file:
-                file.write(node.encode() + b'\n' + b'x' * (plan.bytes - 2))
+        self.is_ours, self.server = True, plan.server
+        self.environment['LAB_FILES'] = f'{FILE_NAME}:{plan.bytes}'
+        self.call('up', '--server', plan.server, '--sharing', sharing, '--tls', plan.tls, '--tickets', plan.tickets,
+                  '--key', plan.key, prefix=('taskset', '-c', str(plan.server_core)))
         # Enough ports for a minute of closed connections.
         self.call('exec', 'client', '--', 'sysctl', '-qw', 'net.ipv4.ip_local_port_range=10000 65000')
         for address in CLIENT_ADDRESSES[1:]:
@@ -78,7 +80,7 @@ class Lab:
 
     def log_tail(self, group):
         node, _, what = group.partition('_')
-        name = {'server': f'{node}/apache.log', 'daemon': f'{node}/tlsbatond.log'}.get(what, 'b/redis.log')
+        name = {'server': f'{node}/{self.server}.log', 'daemon': f'{node}/tlsbatond.log'}.get(what, 'b/redis.log')
         return self.log_lines(name)[-5:]
 
     def log_lines(self, name):
@@ -90,5 +92,5 @@ class Lab:
 
     def crashed_workers(self):
         """What the servers' logs say about workers that crashed."""
-        return [line for node in 'ab' for line in self.log_lines(f'{node}/apache.log')
-                if 'exit signal' in line]
+        return [line for node in 'ab' for line in self.log_lines(f'{node}/{self.server}.log')
+                if CRASH.search(line)]

@@ -6,6 +6,9 @@ import subprocess
 
 from .broken import Broken
 
+# All say their version with -v.
+BINARIES = {'apache': '/usr/sbin/apache2', 'nginx': '/usr/sbin/nginx', 'haproxy': '/usr/sbin/haproxy'}
+
 
 def output(*words):
     try:
@@ -21,11 +24,11 @@ def check_rights():
         raise Broken('this system lets us make no network namespaces')
 
 
-def check_programs(build, arms):
+def check_programs(build, arms, server):
     for program in ('load/tlsbaton-load', 'lab/cpu-record'):
         if not os.access(os.path.join(build, program), os.X_OK):
             raise Broken(f'no {program} in {build}: run make first')
-    needed = ['gnuplot', 'taskset', '/usr/sbin/apache2'] + (['redis-server', 'redis-cli'] if 'redis' in arms else [])
+    needed = ['gnuplot', 'taskset', BINARIES[server]] + (['redis-server', 'redis-cli'] if 'redis' in arms else [])
     for program in needed:
         if not shutil.which(program):
             raise Broken(f'{program} is not installed: run scripts/setup evaluate, or leave its arm out with --arms'
@@ -56,14 +59,20 @@ def system():
     return names.get('PRETTY_NAME', 'Linux').strip('"')
 
 
+def server_version(server):
+    # nginx says it on standard error.
+    said = subprocess.run([BINARIES[server], '-v'], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    return said.splitlines()[0].removeprefix('Server version: ').removeprefix('nginx version: ')
+
+
 def describe(plan):
     """The set-up, for summary.json."""
     return {
-        'tls': plan.tls, 'key': plan.key, 'file_bytes': plan.bytes,
+        'server': plan.server, 'tls': plan.tls, 'tickets': plan.tickets, 'key': plan.key, 'file_bytes': plan.bytes,
         'users_per_s': plan.rate, 'times_divided_by': plan.divide, 'repetitions': plan.repetitions, 'seed': plan.seed,
         'core_of_the_servers': plan.server_core, 'core_of_the_load': plan.load_core, 'cores': os.cpu_count(),
         'processor': processor(), 'system': system(), 'kernel': platform.release(),
         'openssl': output('openssl', 'version'),
-        'apache': output('/usr/sbin/apache2', '-v').splitlines()[0].removeprefix('Server version: '),
+        plan.server: server_version(plan.server),
         'redis': output('redis-server', '--version') if 'redis' in plan.arms else None,
     }

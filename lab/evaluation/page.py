@@ -3,7 +3,7 @@ import base64
 import html
 import os
 
-from .plan import ARM_TITLES, ARMS
+from .plan import ARM_TITLES, ARMS, SERVERS
 
 STYLE = '''
 body { font: 16px/1.5 "DejaVu Sans", Verdana, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -130,6 +130,7 @@ def write_page(directory, summary, figures):
     setup = summary['setup']
     (load, switch, *thinks), note = times(setup)[0][:6], times(setup)[1]
     visits = f'{setup["users_per_s"]:g}'
+    server, cache = SERVERS[setup.get('server', 'apache')]
     text = f'''<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>What happens to a server's CPU when a TLS service moves</title>
 <style>{STYLE}</style></head><body>
@@ -141,12 +142,12 @@ When the service moves to another machine, that machine remembers nothing. Every
 at once, and the new server's load jumps. How much, for how long, and what of it is left when the sessions are there
 already? A paper of 2009 (Meiji University) asked this; its Figure 2 is repeated here with today's servers.</p>
 <h2>The set-up</h2>
-<p>Two nodes with Apache, one service address. {visits} new users arrive each second for {load} s. Each makes a full
+<p>Two nodes with {server}, one service address. {visits} new users arrive each second for {load} s. Each makes a full
 handshake, fetches {setup["file_bytes"]} bytes, comes back after its think time ({", ".join(thinks)} s, in equal shares),
 and once more after as long again. {switch} s after the start the service address moves from node a to node b. The arms
 get the same users at the same times:</p>
 <ul>
-<li><b>existing</b>: each Apache has its own session cache (shmcb), nothing is shared;</li>
+<li><b>existing</b>: each {server} has its own session cache ({cache}), nothing is shared;</li>
 <li><b>proposed</b>: tlsbaton carries each session to the other node before its client is answered;</li>
 <li><b>never switched</b>: tlsbaton, and the service stays where it is: nothing can be better than this;</li>
 <li><b>Redis</b>: both Apaches keep their sessions in one Redis, through mod_socache_redis: what many do today. Redis's

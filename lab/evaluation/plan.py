@@ -16,6 +16,14 @@ ARM_TITLES = {
 }
 
 
+# By the names that `lab/lab up --server` takes: what the server is called, and its own cache, which `existing` has.
+SERVERS = {
+    'apache': ('Apache', 'shmcb'),
+    'nginx': ('nginx', 'ssl_session_cache shared'),
+    'haproxy': ('HAProxy', 'tune.ssl.cachesize'),
+}
+
+
 @dataclasses.dataclass
 class Plan:
     """All times are the paper's; `divide` divides each of them."""
@@ -30,6 +38,8 @@ class Plan:
     server_core: int = 1
     seed: int = 1
     is_rehearsal: bool = False  # a late generator and failed visits are borne
+    server: str = 'apache'
+    tickets: str = 'off'
 
     def seconds(self, of_the_paper):
         return of_the_paper / self.divide

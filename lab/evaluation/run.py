@@ -50,7 +50,7 @@ def load_command(lab, plan, directory, rate, duration_s, thinks_s, visits):
              '--tls', plan.tls, '--ca', os.path.join(lab.state, 'server.pem'),
              '--csv', os.path.join(directory, 'load.csv'), '--json', '--cpu', str(plan.load_core),
              '--source', ','.join(CLIENT_ADDRESSES)]
-    if plan.tls == '1.2':
+    if plan.tls == '1.2' and plan.tickets == 'off':
         words.append('--no-tickets')
     return lab.command('exec', 'client', '--', *words, URL)
 

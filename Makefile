@@ -20,7 +20,7 @@ endif
 SANITIZER_OPTIONS := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE))
 NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
 
-.PHONY: all demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench install format check-format clean help
+.PHONY: all build-for-bench demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench bench-servers install format check-format clean help
 
 all:
 	@scripts/setup build
@@ -61,11 +61,17 @@ fuzz:
 	@scripts/setup test
 	@scripts/fuzz
 
-bench:
+build-for-bench:
 	@scripts/setup bench
 	@scripts/configure build-bench -Dbuildtype=release
 	@ninja -C build-bench --quiet
+
+bench: build-for-bench
 	@meson test -C build-bench --benchmark --no-rebuild --verbose
+
+# OPTIONS='…' for tests/bench/bench-servers, e.g. OPTIONS='--servers haproxy'
+bench-servers: build-for-bench
+	@tests/bench/bench-servers $(OPTIONS)
 
 install:
 	@scripts/setup build
@@ -88,5 +94,6 @@ help:
 	@echo 'make test       all tests: also under ASan, UBSan and TSan; lab tests need root'
 	@echo 'make test-asan, make test-tsan, make coverage, make fuzz'
 	@echo 'make bench      the benchmarks of docs/performance.md'
+	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 6 minutes (needs root)'
 	@echo 'make install    DESTDIR and MESON_OPTIONS=--prefix=… work'
 	@echo 'make clean      remove the build directories'

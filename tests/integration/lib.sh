@@ -115,7 +115,7 @@ figure()
 }
 
 # Single clients of the libraries (client-*, ClientJava.java): each makes a visit, and a second when it gets a line.
-declare -A client_inputs
+declare -A client_pids client_inputs
 
 # client_start NAME COMMAND…
 client_start()
@@ -124,27 +124,29 @@ client_start()
 	shift
 	mkfifo "$scratch/$name.in"
 	in_node client "$@" <"$scratch/$name.in" >"$scratch/$name.out" 2>"$scratch/$name.err" &
+	client_pids[$name]=$!
 	exec {fd}>"$scratch/$name.in"
 	client_inputs[$name]=$fd
 }
 
 client_again()
 {
-	echo again >&"${client_inputs[$1]}"
+	# One that has ended has said nothing, which is found when it is asked what.
+	echo again >&"${client_inputs[$1]}" || true
 }
 
-has_lines()
+client_has_said()
 {
-	[ "$(wc -l <"$1")" -ge "$2" ]
+	[ "$(wc -l <"$scratch/$1.out")" -ge "$2" ] || is_gone "${client_pids[$1]}"
 }
 
-# client_said NAME VISIT: what it said of that visit, "full a" or the like; "nothing" if it did not in time.
+# client_said NAME VISIT: what it said of that visit, "full a" or the like; "nothing" if it ended over it, or took too
+# long.
 client_said()
 {
-	if LAB_DEADLINE_S=60 wait_for "$1: visit $2" has_lines "$scratch/$1.out" "$2"; then
-		sed -n "$2p" "$scratch/$1.out"
-	else
-		cat "$scratch/$1.err" >&2
-		echo nothing
-	fi
+	local line
+	LAB_DEADLINE_S=60 wait_for "$1: visit $2" client_has_said "$1" "$2" || true
+	line=$(sed -n "$2p" "$scratch/$1.out")
+	[ -n "$line" ] || cat "$scratch/$1.err" >&2
+	echo "${line:-nothing}"
 }

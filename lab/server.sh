@@ -11,6 +11,7 @@
 # "none" for none. The first site is the lab's own, on port 443; LAB_SITES may name more, with certificates "rsa" and
 # "ecdsa". LAB_FILES are more files to serve than 50k.bin, words of NAME:BYTES.
 
+# shellcheck disable=SC2034 # for the files of servers, and redis.sh
 APACHE_MODULES=/usr/lib/apache2/modules
 
 sites()

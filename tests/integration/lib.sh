@@ -13,6 +13,8 @@ tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$tests/../../lab/lib.sh"
 # shellcheck source=lab/daemon.sh
 . "$tests/../../lab/daemon.sh"
+# shellcheck source=lab/server.sh
+. "$tests/../../lab/server.sh"
 # shellcheck source=lab/clients.sh
 . "$tests/../../lab/clients.sh"
 

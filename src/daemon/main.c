@@ -80,6 +80,19 @@ static void on_reload(evutil_socket_t signal, short what, void *arg)
 	sd_notify(0, "READY=1");
 }
 
+/* Blocked meanwhile: event_del() gives the signal back its default, which is death. */
+static void ignore_reloads(struct event *hup)
+{
+	sigset_t only_hup, before;
+
+	sigemptyset(&only_hup);
+	sigaddset(&only_hup, SIGHUP);
+	sigprocmask(SIG_BLOCK, &only_hup, &before);
+	event_del(hup);
+	signal(SIGHUP, SIG_IGN); /* one that is pending goes, too */
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 /* The loop's part, once privileges are gone. Takes `config` over. */
 static int run(struct daemon *daemon, struct config *config, struct vip_helper *helper)
 {
@@ -116,8 +129,7 @@ static int run(struct daemon *daemon, struct config *config, struct vip_helper *
 	sd_notify(0, "READY=1");
 	r = event_base_dispatch(daemon->base) < 0 || event_base_got_break(daemon->base) ? -EIO : 0;
 	/* node_stop() runs the loop once more: no reload in it, and no death by its signal either. */
-	event_del(hup);
-	signal(SIGHUP, SIG_IGN);
+	ignore_reloads(hup);
 	node_stop(daemon->node, FLUSH_MS);
 out:
 	node_free(daemon->node);

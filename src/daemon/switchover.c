@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "daemon/target.h"
 #include "util/log.h"
 
 /*
@@ -214,86 +215,31 @@ static void check_barrier(struct switchover *sw)
 		       sw->node);
 }
 
-static const char *state_name(enum repl_peer_state state)
+static void hand_over(struct switchover *sw, const char *to, unsigned timeout_ms)
 {
-	static const char *const names[] = {
-	    [REPL_ABSENT] = "absent",   [REPL_CATCHING_UP] = "catching up",
-	    [REPL_IN_SYNC] = "in sync", [REPL_LAGGING] = "lagging",
-	    [REPL_REFUSED] = "refused",
-	};
-
-	return names[state];
-}
-
-/* How fit a peer is to take over: in sync, then connected, then not at all. */
-static int fitness(enum repl_peer_state state)
-{
-	switch (state) {
-	case REPL_IN_SYNC:
-		return 2;
-	case REPL_CATCHING_UP:
-	case REPL_LAGGING:
-		return 1;
-	case REPL_ABSENT:
-	case REPL_REFUSED:
-		break;
-	}
-	return 0;
-}
-
-/* The peer to hand over to: the one named, or the fittest (the first of them). False: finished with
- * the reason. */
-static bool choose_target(struct switchover *sw, const char *to, struct repl_peer_status *out)
-{
-	size_t n = sw->ops->n_peers(sw->arg), chosen = n;
-	struct repl_peer_status peer;
+	struct repl_peer_status peers[REPL_PEERS_MAX];
+	size_t n_peers = sw->ops->n_peers(sw->arg);
+	char reason[HANDOVER_TEXT_MAX + 1];
+	int target;
 
 	if (to && strcmp(to, sw->node) == 0) {
 		finish(sw, "%s is active already", sw->node);
-		return false;
-	}
-	for (size_t i = 0; i < n; i++) {
-		sw->ops->peer(sw->arg, i, &peer);
-		if (to && strcmp(peer.name, to) != 0)
-			continue;
-		if (chosen == n || fitness(peer.state) > fitness(out->state)) {
-			chosen = i;
-			*out = peer;
-		}
-	}
-	if (chosen == n) {
-		finish(sw, "there is no peer%s%s to hand over to: add it to the configuration",
-		       to ? " named " : "", to ? to : "");
-		return false;
-	}
-	if (fitness(out->state) == 0) {
-		finish(sw, "%s is %s%s%s: nothing was changed", out->name, state_name(out->state),
-		       out->error[0] ? ": " : "", out->error);
-		return false;
-	}
-	if (out->state != REPL_IN_SYNC && !sw->force) {
-		finish(sw,
-		       "%s is not in sync (%s, %llu records behind): its clients would do full "
-		       "handshakes; wait, or use --force",
-		       out->name, state_name(out->state), (unsigned long long)out->lag_records);
-		return false;
-	}
-	sw->target = chosen;
-	return true;
-}
-
-static void hand_over(struct switchover *sw, const char *to, unsigned timeout_ms)
-{
-	struct repl_peer_status peer = {0};
-
-	if (!choose_target(sw, to, &peer))
 		return;
+	}
+	for (size_t i = 0; i < n_peers; i++)
+		sw->ops->peer(sw->arg, i, &peers[i]);
+	target = target_choose(peers, n_peers, to, sw->force, reason);
+	if (target < 0) {
+		finish(sw, "%s", reason);
+		return;
+	}
+	sw->target = (size_t)target;
 	sw->state = BARRIER;
 	sw->barrier = sw->ops->head(sw->arg);
 	sw->ops->arm(sw->arg, timeout_ms);
-	if (peer.state == REPL_IN_SYNC)
-		progress(sw, "waiting until %s holds every session (%llu records to go)", peer.name,
-		         (unsigned long long)peer.lag_records);
+	if (peers[target].state == REPL_IN_SYNC)
+		progress(sw, "waiting until %s holds every session (%llu records to go)",
+		         peers[target].name, (unsigned long long)peers[target].lag_records);
 	check_barrier(sw);
 }
 

@@ -43,7 +43,7 @@ int switchover_new(struct switchover **out, const char *node, const struct switc
 void switchover_free(struct switchover *sw);
 
 /* Commands. Each ends with one finish(), at once or later. `to` names the new active; NULL: the
- * first peer in sync. */
+ * fittest peer (target.h). */
 void switchover_start(struct switchover *sw, const char *to, bool force, unsigned timeout_ms);
 void switchover_promote(struct switchover *sw);
 void switchover_demote(struct switchover *sw);

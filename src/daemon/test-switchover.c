@@ -48,6 +48,7 @@ static void op_peer(void *arg, size_t peer, struct repl_peer_status *out)
 	snprintf(out->name, sizeof(out->name), "%s", h->other->name);
 	out->state = h->connected ? h->state : REPL_ABSENT;
 	out->lag_records = h->lag;
+	out->has_service = true;
 	out->active = h->other->role.active;
 	out->term = h->other->role.term;
 }

@@ -22,6 +22,7 @@ MODULES='tlsbaton ssl' # loaded in this order
 GLOBAL=                # more lines for the server …
 VHOST=                 # … and for its virtual hosts
 NAMES=localhost        # of the virtual hosts
+LEVELS='warn tlsbaton:info'
 write_config()
 {
 	local root=$T/$1 module path name
@@ -34,7 +35,7 @@ write_config()
 			DefaultRuntimeDir $root
 			PidFile $root/pid
 			ErrorLog $root/error.log
-			LogLevel warn tlsbaton:info
+			LogLevel $LEVELS
 			ServerName localhost
 			User www-data
 			Group www-data

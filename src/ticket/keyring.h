@@ -1,0 +1,104 @@
+/*
+ * The group's ticket keys: which there are, which one encrypts, when the next one is to be made, what two nodes'
+ * rings come to when they meet. Pure: no clock, no I/O; times are milliseconds since 1970, as all nodes see them.
+ * keyring.c has the rules. A ring holds secrets: keyring_wipe() it.
+ */
+#ifndef TLSBATON_TICKET_KEYRING_H
+#define TLSBATON_TICKET_KEYRING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/macro.h"
+
+#define TICKET_NAME_BYTES 16 /* what OpenSSL puts in front of a ticket */
+#define TICKET_AES_BYTES 32
+#define TICKET_HMAC_BYTES 32
+
+#define TICKET_ROTATION_MS_MIN 2000
+#define TICKET_ROTATION_MS_MAX                                                                     \
+	(7 * 24 * 3600 * INT64_C(1000)) /* RFC 8446, 4.6.1: a ticket's longest life */
+#define TICKET_SKEW_MS 5000 /* how far apart the clocks of two nodes may be without a gap */
+
+#define KEYRING_KEYS_MAX 24
+#define KEYRING_KEYS_OWN 4 /* of those, places that no peer's key takes */
+
+/* How servers keep what a client resumes. */
+enum ticket_resumption {
+	TICKET_STATEFUL = 1, /* in the session table; no stateless tickets */
+	TICKET_TICKETS,      /* in tickets; nothing is stored */
+	TICKET_BOTH,         /* in tickets, and in the table for clients that take none */
+};
+
+/* Immutable: made once, gone at `not_after_ms` or by a rekey. */
+struct ticket_key {
+	uint8_t name[TICKET_NAME_BYTES]; /* its first eight bytes are not all zero */
+	uint8_t aes[TICKET_AES_BYTES];
+	uint8_t hmac[TICKET_HMAC_BYTES];
+	int64_t not_before_ms; /* encrypts from here … */
+	int64_t use_until_ms;  /* … to here at most … */
+	int64_t not_after_ms;  /* … and decrypts until here */
+};
+
+struct keyring {
+	uint64_t
+	    generation; /* of all its keys: seconds since 1970 of the last rekey; 0: there was none */
+	size_t n;
+	struct ticket_key keys[KEYRING_KEYS_MAX];
+};
+
+/* What a node tells the others of its keys. */
+struct ticket_state {
+	enum ticket_resumption resumption; /* as it is configured */
+	uint32_t rotation_ms;
+	struct keyring ring;
+};
+
+enum keyring_outcome {
+	KEYRING_SAME = 1, /* nothing has changed */
+	KEYRING_FULL,     /* no room */
+	KEYRING_FUTURE,   /* the other ring's rekey lies in our future: a clock is wrong */
+};
+
+/* Fresh random bytes, and the times of a key that encrypts from `not_before_ms` to `use_until_ms` and whose tickets
+ * live for `rotation_ms`. Returns 0 or -EIO (no randomness). */
+int ticket_key_make(struct ticket_key *out, int64_t not_before_ms, int64_t use_until_ms,
+                    int64_t rotation_ms) MUST_CHECK;
+
+/* Whether the times of a key, from elsewhere, are possible at all, and it has a name. */
+bool ticket_key_valid(const struct ticket_key *key);
+
+/* The key that encrypts at `now_ms`: the same at every node that holds the same ring. NULL: none. */
+const struct ticket_key *keyring_current(const struct keyring *ring, int64_t now_ms);
+
+/*
+ * When the node with this `rank` (0 to 15, each node of a group another) is to make a key, unless somebody else has
+ * by then: `now_ms` or before: at once.
+ */
+int64_t keyring_due_ms(const struct keyring *ring, int64_t now_ms, int64_t rotation_ms,
+                       unsigned rank);
+
+/* Makes the key that keyring_due_ms() asked for. Returns 0, KEYRING_FULL, -EIO. */
+int keyring_make(struct keyring *ring, int64_t now_ms, int64_t rotation_ms) MUST_CHECK;
+
+/* Drops all keys, and makes the first one of a new generation. Returns 0, -EIO (then nothing has changed). */
+int keyring_rekey(struct keyring *ring, int64_t now_ms, int64_t rotation_ms) MUST_CHECK;
+
+/*
+ * Takes over what another ring has and this one has not. Keys that are invalid, expired or too far ahead are left
+ * out; so are those for which there is no room: nothing that is here gives way, except to a later generation. Any
+ * order of merges, and any repetition, comes to the same ring as long as it has room for the union.
+ * Returns 0 (something has changed), KEYRING_SAME, KEYRING_FULL (some found no room; the others were taken),
+ * KEYRING_FUTURE.
+ */
+int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t now_ms) MUST_CHECK;
+
+/* Wipes the keys whose time is over; true: there were some. */
+bool keyring_expire(struct keyring *ring, int64_t now_ms);
+/* The next time at which keyring_expire() has something to do; INT64_MAX: never. */
+int64_t keyring_expires_ms(const struct keyring *ring);
+
+void keyring_wipe(struct keyring *ring);
+
+#endif

@@ -1,0 +1,418 @@
+/* The page of ticket keys: what is published is read, what is gone is wiped, what is damaged is replaced; and readers
+ * in threads while the writer turns the keys over. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "ticket/page.h"
+
+#define R INT64_C(60000)
+#define NOW INT64_C(1700000000000)
+
+struct fixture {
+	char directory[64], path[96], why[128];
+	struct keyring ring;
+	struct ticket_page *page;       /* the writer's */
+	const struct ticket_page *view; /* a reader's */
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	strcpy(f->directory, "/tmp/tlsbaton-test-XXXXXX");
+	assert_non_null(mkdtemp(f->directory));
+	snprintf(f->path, sizeof(f->path), "%s/ticket-keys", f->directory);
+	assert_int_equal(ticket_page_map_empty(&f->view), 0);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+
+	ticket_page_close(f->page);
+	ticket_page_unmap(f->view);
+	unlink(f->path);
+	rmdir(f->directory);
+	free(f);
+	return 0;
+}
+
+static int open_at(struct fixture *f, int64_t now_ms)
+{
+	ticket_page_close(f->page);
+	f->page = NULL;
+	return ticket_page_open(&f->page, f->path, now_ms, &f->ring, f->why, sizeof(f->why));
+}
+
+static void map_view(struct fixture *f)
+{
+	_cleanup_(closep) int fd = ticket_page_fd(f->path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ticket_page_map_over(f->view, fd), 0);
+}
+
+static void start(struct fixture *f)
+{
+	assert_int_equal(open_at(f, NOW), 0);
+	map_view(f);
+}
+
+static void publish_new_key(struct fixture *f, int64_t now_ms)
+{
+	assert_int_equal(keyring_make(&f->ring, now_ms, R), 0);
+	ticket_page_publish(f->page, &f->ring);
+}
+
+/* Whether `key`'s secrets stand anywhere in the file. */
+static bool file_holds(const struct fixture *f, const struct ticket_key *key)
+{
+	static uint8_t bytes[TICKET_PAGE_BYTES];
+	_cleanup_(closep) int fd = open(f->path, O_RDONLY);
+
+	assert_int_equal(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+	return memmem(bytes, sizeof(bytes), key->aes, sizeof(key->aes)) ||
+	       memmem(bytes, sizeof(bytes), key->hmac, sizeof(key->hmac));
+}
+
+static void test_an_empty_page_has_no_key(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), TICKET_NONE);
+	assert_int_equal(ticket_page_find(f->view, (const uint8_t[16]){0}, NOW, &key), TICKET_NONE);
+	assert_int_equal(ticket_page_resumption(f->view), 0);
+	start(f);
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), TICKET_NONE);
+	assert_int_equal(ticket_page_find(f->view, (const uint8_t[16]){0}, NOW, &key), TICKET_NONE);
+}
+
+static void test_what_is_published_is_read(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	start(f);
+	publish_new_key(f, NOW);
+	ticket_page_configure(f->page, TICKET_BOTH);
+	assert_int_equal(ticket_page_resumption(f->view), TICKET_BOTH);
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), 0);
+	assert_memory_equal(&key, &f->ring.keys[0], sizeof(key));
+	memset(&key, 0, sizeof(key));
+	assert_int_equal(ticket_page_find(f->view, f->ring.keys[0].name, NOW, &key), 0);
+	assert_memory_equal(&key, &f->ring.keys[0], sizeof(key));
+	f->ring.keys[0].name[15] ^= 1;
+	assert_int_equal(ticket_page_find(f->view, f->ring.keys[0].name, NOW, &key), TICKET_NONE);
+}
+
+static void test_times(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key, first;
+
+	start(f);
+	publish_new_key(f, NOW);
+	first = f->ring.keys[0];
+	publish_new_key(f, NOW + R / 2);
+	/* A ticket of a key that is to come: another node's clock is ahead. */
+	assert_int_equal(ticket_page_find(f->view, f->ring.keys[1].name, NOW, &key), 0);
+	assert_int_equal(ticket_page_find(f->view, first.name, NOW, &key), 0);
+	assert_int_equal(ticket_page_current(f->view, NOW + R, &key), 0);
+	assert_memory_equal(&key, &f->ring.keys[1], sizeof(key));
+	assert_int_equal(ticket_page_find(f->view, first.name, NOW + R, &key), TICKET_OLD);
+	assert_memory_equal(&key, &first, sizeof(key));
+	/* Nobody wipes it: a reader whose daemon is gone does not use it all the same. */
+	assert_int_equal(ticket_page_find(f->view, first.name, first.not_after_ms, &key),
+	                 TICKET_NONE);
+	assert_int_equal(ticket_page_current(f->view, NOW + 10 * R, &key), TICKET_NONE);
+}
+
+static void test_of_two_the_ring_and_the_page_choose_the_same(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	start(f);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(
+		    ticket_key_make(&f->ring.keys[f->ring.n++], NOW + i / 4, NOW + R, R), 0);
+	ticket_page_publish(f->page, &f->ring);
+	for (int64_t now_ms = NOW; now_ms < NOW + 2; now_ms++) {
+		assert_int_equal(ticket_page_current(f->view, now_ms, &key), 0);
+		assert_memory_equal(&key, keyring_current(&f->ring, now_ms), sizeof(key));
+	}
+}
+
+static void test_what_is_gone_is_wiped(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key, first, second;
+
+	start(f);
+	publish_new_key(f, NOW);
+	first = f->ring.keys[0];
+	publish_new_key(f, NOW + R / 2);
+	second = f->ring.keys[1];
+	assert_true(file_holds(f, &first) && file_holds(f, &second));
+	assert_true(keyring_expire(&f->ring, first.not_after_ms));
+	ticket_page_publish(f->page, &f->ring);
+	assert_false(file_holds(f, &first));
+	assert_true(file_holds(f, &second));
+	assert_int_equal(keyring_rekey(&f->ring, NOW + R, R), 0);
+	ticket_page_publish(f->page, &f->ring);
+	assert_false(file_holds(f, &second));
+	assert_int_equal(ticket_page_find(f->view, second.name, NOW + R, &key), TICKET_NONE);
+	assert_int_equal(ticket_page_current(f->view, NOW + R, &key), 0);
+}
+
+static void test_a_full_ring_is_rekeyed_to_a_full_one(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	start(f);
+	for (unsigned round = 0; round < 2; round++) {
+		f->ring.n = 0;
+		while (f->ring.n < KEYRING_KEYS_MAX)
+			assert_int_equal(
+			    ticket_key_make(&f->ring.keys[f->ring.n++], NOW, NOW + R, R), 0);
+		ticket_page_publish(f->page, &f->ring);
+		for (size_t i = 0; i < f->ring.n; i++)
+			assert_int_equal(ticket_page_find(f->view, f->ring.keys[i].name, NOW, &key),
+			                 0);
+	}
+}
+
+static void test_the_next_daemon_finds_its_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key first, key;
+	struct stat st;
+
+	start(f);
+	assert_int_equal(keyring_rekey(&f->ring, NOW, R), 0);
+	publish_new_key(f, NOW);
+	first = f->ring.keys[0];
+	assert_int_equal(open_at(f, NOW + 1000), 0);
+	assert_int_equal(f->ring.n, 2);
+	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_memory_equal(&f->ring.keys[0], &first, sizeof(first));
+	/* The reader's mapping is the same file's. */
+	publish_new_key(f, NOW + 2000);
+	assert_int_equal(ticket_page_find(f->view, f->ring.keys[2].name, NOW, &key), 0);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	/* Those whose time is over are wiped first of all. */
+	assert_int_equal(open_at(f, NOW + 10 * R), 0);
+	assert_int_equal(f->ring.n, 0);
+	assert_false(file_holds(f, &first));
+	assert_int_equal(f->ring.generation, NOW / 1000);
+}
+
+static void test_a_daemon_that_died_in_a_rekey_left_no_old_key(void **state)
+{
+	struct fixture *f = *state;
+	struct keyring next = {.generation = NOW / 1000};
+	struct ticket_key old;
+
+	start(f);
+	publish_new_key(f, NOW);
+	old = f->ring.keys[0];
+	/* The new generation is on the page, and the old key still. */
+	next.n = 1;
+	next.keys[0] = old;
+	ticket_page_publish(f->page, &next);
+	assert_int_equal(open_at(f, NOW), 0);
+	assert_int_equal(f->ring.n, 0);
+	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_false(file_holds(f, &old));
+}
+
+static void write_file(const struct fixture *f, size_t n, mode_t mode)
+{
+	uint8_t bytes[TICKET_PAGE_BYTES];
+	_cleanup_(closep) int fd = open(f->path, O_RDWR | O_CREAT | O_TRUNC, mode);
+
+	memset(bytes, 0xa5, sizeof(bytes));
+	assert_true(n <= sizeof(bytes));
+	assert_int_equal(write(fd, bytes, n), n);
+	assert_int_equal(fchmod(fd, mode), 0);
+}
+
+static void test_what_is_no_page_is_replaced(void **state)
+{
+	struct fixture *f = *state;
+
+	write_file(f, TICKET_PAGE_BYTES, 0600);
+	assert_int_equal(open_at(f, NOW), TICKET_REBUILT);
+	assert_non_null(strstr(f->why, "no page of keys"));
+	assert_int_equal(f->ring.n, 0);
+	write_file(f, 100, 0600);
+	assert_int_equal(open_at(f, NOW), TICKET_REBUILT);
+	assert_non_null(strstr(f->why, "size"));
+	publish_new_key(f, NOW);
+	assert_int_equal(chmod(f->path, 0640), 0);
+	assert_int_equal(open_at(f, NOW), TICKET_REBUILT);
+	assert_non_null(strstr(f->why, "0600"));
+	assert_int_equal(f->ring.n, 0);
+	unlink(f->path);
+	assert_int_equal(symlink("/etc/passwd", f->path), 0);
+	assert_int_equal(open_at(f, NOW), TICKET_REBUILT);
+	assert_int_equal(open_at(f, NOW), 0);
+}
+
+static void test_a_page_that_others_could_read_is_wiped(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	start(f);
+	publish_new_key(f, NOW);
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), 0);
+	assert_int_equal(chmod(f->path, 0644), 0);
+	assert_int_equal(open_at(f, NOW), TICKET_REBUILT);
+	/* Also for those who have the old one still. */
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), TICKET_NONE);
+}
+
+static void test_a_reader_takes_no_other_file(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+	int fd;
+
+	start(f);
+	publish_new_key(f, NOW);
+	fd = open("/etc/passwd", O_RDONLY);
+	assert_int_equal(ticket_page_map_over(f->view, fd), -EPROTO);
+	close(fd);
+	fd = open("/dev/null", O_RDONLY);
+	assert_int_equal(ticket_page_map_over(f->view, fd), -EPROTO);
+	close(fd);
+	assert_int_equal(ticket_page_current(f->view, NOW, &key), 0);
+}
+
+/* The page stays out of core dumps, at both ends: "dd" among the flags of its mapping. */
+static void test_no_core_dump_holds_it(void **state)
+{
+	struct fixture *f = *state;
+	char line[256];
+	unsigned n_ours = 0, n_excluded = 0;
+	bool ours = false;
+	FILE *maps;
+
+	start(f);
+	maps = fopen("/proc/self/smaps", "r");
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (strstr(line, f->path)) {
+			ours = true;
+			n_ours++;
+		} else if (ours && strncmp(line, "VmFlags:", 8) == 0) {
+			n_excluded += strstr(line, " dd") != NULL;
+			ours = false;
+		}
+	}
+	fclose(maps);
+	assert_int_equal(n_ours, 2);
+	assert_int_equal(n_excluded, 2);
+}
+
+/* ---- Readers while the writer writes ---- */
+
+struct race {
+	struct fixture *f;
+	_Atomic bool stop;
+	_Atomic uint64_t n_read, n_torn;
+	_Atomic int64_t now_ms;
+};
+
+/* In this test a key's AES key and HMAC key follow from its name, so that a torn copy shows. */
+static void derive(struct ticket_key *key)
+{
+	for (size_t i = 0; i < sizeof(key->aes); i++) {
+		key->aes[i] = key->name[i % 16] ^ (uint8_t)i;
+		key->hmac[i] = key->name[i % 16] ^ (uint8_t)(i + 100);
+	}
+}
+
+static void *read_on(void *arg)
+{
+	struct race *race = arg;
+	struct ticket_key key, want;
+
+	while (!atomic_load(&race->stop)) {
+		if (ticket_page_current(race->f->view, atomic_load(&race->now_ms), &key) != 0)
+			continue;
+		want = key;
+		derive(&want);
+		atomic_fetch_add(&race->n_torn, memcmp(&want, &key, sizeof(key)) != 0);
+		atomic_fetch_add(&race->n_read, 1);
+	}
+	return NULL;
+}
+
+static void test_readers_see_whole_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct race race = {.f = f, .now_ms = NOW};
+	pthread_t threads[2];
+
+	start(f);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, read_on, &race), 0);
+	for (unsigned i = 0; i < 20000 || atomic_load(&race.n_read) < 20000; i++) {
+		struct keyring *ring = &f->ring;
+
+		/* The oldest of three makes room, and its slot is used again. */
+		if (ring->n == 3) {
+			memmove(&ring->keys[0], &ring->keys[1], 2 * sizeof(ring->keys[0]));
+			ring->n = 2;
+		}
+		assert_int_equal(ticket_key_make(&ring->keys[ring->n], NOW + i, NOW + i + R, R), 0);
+		derive(&ring->keys[ring->n++]);
+		ticket_page_publish(f->page, ring);
+		atomic_store(&race.now_ms, NOW + i);
+		if (i % 64 == 0)
+			map_view(f); /* over the one in use */
+	}
+	atomic_store(&race.stop, true);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&race.n_torn), 0);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_an_empty_page_has_no_key),
+	    T(test_what_is_published_is_read),
+	    T(test_times),
+	    T(test_of_two_the_ring_and_the_page_choose_the_same),
+	    T(test_what_is_gone_is_wiped),
+	    T(test_a_full_ring_is_rekeyed_to_a_full_one),
+	    T(test_the_next_daemon_finds_its_keys),
+	    T(test_a_daemon_that_died_in_a_rekey_left_no_old_key),
+	    T(test_what_is_no_page_is_replaced),
+	    T(test_a_page_that_others_could_read_is_wiped),
+	    T(test_a_reader_takes_no_other_file),
+	    T(test_no_core_dump_holds_it),
+	    T(test_readers_see_whole_keys),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

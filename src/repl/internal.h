@@ -61,7 +61,7 @@ struct push {
 	} ages[PUSH_AGES];
 	unsigned first_age, n_ages;
 
-	bool start_due, role_due, ping_due;
+	bool start_due, role_due, ping_due, tickets_due;
 	unsigned n_pings; /* since bytes last came in */
 	uint64_t token;
 	uint8_t control[PUSH_CONTROL_BYTES]; /* whole frames that wait for room */

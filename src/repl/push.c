@@ -205,6 +205,20 @@ static void push_fill_mark(struct push *push, struct wire_writer *writer)
 
 #define PUSH_NUMBER_FRAME (WIRE_HEADER_BYTES + 16)
 
+/* The longest frame of them fits into a buffer that is empty. */
+static void push_fill_tickets(struct push *push, struct wire_writer *writer)
+{
+	struct repl *repl = push->peer->repl;
+	struct ticket_state tickets = {0};
+
+	if (wire_room(writer) < WIRE_TICKET_KEYS_FRAME)
+		return;
+	repl->ops->say_tickets(repl->arg, &tickets);
+	wire_encode_ticket_keys(writer, &tickets);
+	explicit_bzero(&tickets, sizeof(tickets));
+	push->tickets_due = false;
+}
+
 /* What goes ahead of records. */
 static void push_fill_urgent(struct push *push, struct wire_writer *writer)
 {
@@ -218,6 +232,8 @@ static void push_fill_urgent(struct push *push, struct wire_writer *writer)
 		wire_encode_number(writer, WIRE_PING, push->token);
 		push->ping_due = false;
 	}
+	if (push->tickets_due)
+		push_fill_tickets(push, writer);
 	if (push->n_control > 0 && wire_room(writer) >= push->n_control) {
 		wire_put(writer, push->control, push->n_control);
 		explicit_bzero(push->control, push->n_control);
@@ -300,6 +316,7 @@ static int push_take_answer(struct push *push, const uint8_t *payload, size_t n)
 	push->error[0] = '\0';
 	push->backoff_ms = 0;
 	push->n_connects++;
+	push->tickets_due = repl->ops->say_tickets != NULL;
 	if (hello.resume_epoch == table_epoch(repl->table) && hello.resume_position >= tail &&
 	    hello.resume_position <= head)
 		push_start_at(push, hello.resume_position);
@@ -363,7 +380,8 @@ int push_input(struct push *push, const uint8_t *bytes, size_t n, size_t *n_used
 		struct wire_header header;
 
 		r = wire_decode_header(bytes + used, n - used, &header);
-		if (r == 0 && (header.type == WIRE_RECORDS || header.type == WIRE_CONTROL))
+		if (r == 0 && (header.type == WIRE_RECORDS || header.type == WIRE_CONTROL ||
+		               header.type == WIRE_TICKET_KEYS))
 			r = -EPROTO;
 		if (r != 0 || n - used - WIRE_HEADER_BYTES < header.n_payload)
 			break;
@@ -387,7 +405,7 @@ void push_stop(struct push *push, enum repl_peer_state state)
 		push->n_seen -= MIN(push->n_seen, push->n_sent - push->n_acked);
 	push->phase = PUSH_WAITING;
 	push->marked = push->synced = false;
-	push->start_due = push->role_due = push->ping_due = false;
+	push->start_due = push->role_due = push->ping_due = push->tickets_due = false;
 	push->n_sent = push->n_acked = 0;
 	push->n_ages = push->n_pings = 0;
 	explicit_bzero(push->control, push->n_control);

@@ -169,6 +169,18 @@ static int receiver_take_mark(struct receiver *receiver, const uint8_t *payload,
 	return 0;
 }
 
+static int receiver_take_tickets(struct receiver *receiver, const uint8_t *payload, size_t n)
+{
+	struct repl *repl = receiver->repl;
+	struct ticket_state tickets = {0};
+	int r = wire_decode_ticket_keys(payload, n, &tickets);
+
+	if (r == 0 && repl->ops->hear_tickets)
+		repl->ops->hear_tickets(repl->arg, receiver->peer->index, &tickets);
+	explicit_bzero(&tickets, sizeof(tickets));
+	return r;
+}
+
 static int receiver_take_stream(struct receiver *receiver, enum wire_type type,
                                 const uint8_t *payload, size_t n)
 {
@@ -190,6 +202,8 @@ static int receiver_take_stream(struct receiver *receiver, enum wire_type type,
 			return -EPROTO;
 		repl_take_role(receiver->peer, &role);
 		return 0;
+	case WIRE_TICKET_KEYS:
+		return receiver_take_tickets(receiver, payload, n);
 	case WIRE_CONTROL:
 		repl->ops->control(repl->arg, receiver->peer->index, payload, n);
 		return 0;

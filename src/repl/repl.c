@@ -350,6 +350,17 @@ void repl_set_role(struct repl *repl, const struct wire_role *role)
 	}
 }
 
+void repl_tell_tickets(struct repl *repl)
+{
+	for (size_t i = 0; i < repl->n_peers; i++) {
+		struct push *push = &repl->peers[i]->push;
+
+		/* Who is not connected is told after the hello. */
+		push->tickets_due = push->phase == PUSH_STREAMING;
+		push_pump(push);
+	}
+}
+
 int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t n_payload)
 {
 	struct push *push;

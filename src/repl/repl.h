@@ -16,6 +16,7 @@
 #include <event2/event.h>
 
 #include "table/table.h"
+#include "ticket/keyring.h"
 #include "util/macro.h"
 
 #define REPL_PEERS_MAX 15
@@ -92,6 +93,11 @@ struct repl_ops {
 	void (*control)(void *arg, size_t peer, const uint8_t *payload, size_t n_payload);
 	/* A peer's state, role or term has changed. */
 	void (*peer_changed)(void *arg, size_t peer);
+	/* What this node has to say of its ticket keys. Out: `*out`, wiped by the caller. NULL: nothing, and
+	 * what peers say is not heard. */
+	void (*say_tickets)(void *arg, struct ticket_state *out);
+	/* What a peer says. `tickets` is borrowed, and wiped after the call. */
+	void (*hear_tickets)(void *arg, size_t peer, const struct ticket_state *tickets);
 };
 
 struct repl;
@@ -134,6 +140,9 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
  * hello and whenever it changes. */
 struct wire_role;
 void repl_set_role(struct repl *repl, const struct wire_role *role);
+
+/* What say_tickets() says has changed: every peer is told, at once or when it is connected. */
+void repl_tell_tickets(struct repl *repl);
 
 /* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE,
  * -ENOBUFS (eight long ones wait already: the peer does not read). */

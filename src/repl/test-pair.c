@@ -221,6 +221,38 @@ static void test_roles_are_told(void **state)
 	assert_int_equal(node_status(&pair->a, 0).term, 9);
 }
 
+static bool hears(const struct node *node, const struct node *speaker)
+{
+	return node->heard.ring.n == speaker->says.ring.n &&
+	       memcmp(&node->heard.ring, &speaker->says.ring, sizeof(node->heard.ring)) == 0;
+}
+
+static void test_ticket_keys_are_told(void **state)
+{
+	struct pair *pair = *state;
+	struct keyring *ring = &pair->a.says.ring;
+
+	/* On connect … */
+	assert_int_equal(keyring_make(ring, 1700000000000, TICKET_ROTATION_MS_MIN), 0);
+	pair_start(pair);
+	run_until(pair->base, hears(&pair->b, &pair->a) && pair->a.n_heard > 0);
+	assert_int_equal(pair->b.heard.resumption, TICKET_STATEFUL);
+	assert_int_equal(pair->b.n_heard, 1);
+	/* … on change, however often it changes … */
+	while (ring->n < KEYRING_KEYS_MAX) {
+		assert_int_equal(keyring_make(ring, 1700000000000, TICKET_ROTATION_MS_MIN), 0);
+		repl_tell_tickets(pair->a.repl);
+	}
+	run_until(pair->base, hears(&pair->b, &pair->a));
+	/* … and to one that was away. */
+	node_stop(&pair->b);
+	assert_int_equal(keyring_rekey(ring, 1700000000000, TICKET_ROTATION_MS_MIN), 0);
+	run_until(pair->base, node_state(&pair->a, 0) == REPL_ABSENT);
+	repl_tell_tickets(pair->a.repl);
+	node_start(&pair->b);
+	run_until(pair->base, hears(&pair->b, &pair->a));
+}
+
 /* The table's positions run out while peers are in sync: nothing counts as acked by the old ones. */
 static void test_positions_start_over(void **state)
 {
@@ -312,6 +344,7 @@ int main(void)
 	    pair_test(test_without_peers_nothing_is_waited_for),
 	    pair_test(test_control_messages_arrive),
 	    pair_test(test_roles_are_told),
+	    pair_test(test_ticket_keys_are_told),
 	    pair_test(test_positions_start_over),
 	    pair_test(test_flush_waits_for_the_acks),
 	    pair_test(test_three_nodes_share),

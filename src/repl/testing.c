@@ -31,11 +31,27 @@ static void testing_peer_changed(void *arg, size_t peer)
 	((struct node *)arg)->n_changed++;
 }
 
+static void testing_say_tickets(void *arg, struct ticket_state *out)
+{
+	*out = ((struct node *)arg)->says;
+}
+
+static void testing_hear_tickets(void *arg, size_t peer, const struct ticket_state *tickets)
+{
+	struct node *node = arg;
+
+	(void)peer;
+	node->heard = *tickets;
+	node->n_heard++;
+}
+
 const struct repl_ops testing_ops = {
     .acked = testing_acked,
     .stored = testing_stored,
     .control = testing_control,
     .peer_changed = testing_peer_changed,
+    .say_tickets = testing_say_tickets,
+    .hear_tickets = testing_hear_tickets,
 };
 
 int64_t testing_now_us(void)
@@ -130,6 +146,8 @@ int testing_connect(uint16_t port)
 void node_init(struct node *node, struct event_base *base, const char *name, uint64_t table_bytes)
 {
 	memset(node, 0, sizeof(*node));
+	node->says.resumption = TICKET_STATEFUL;
+	node->says.rotation_ms = TICKET_ROTATION_MS_MIN;
 	node->base = base;
 	snprintf(node->name, sizeof(node->name), "%s", name);
 	snprintf(node->directory, sizeof(node->directory), "/tmp/tlsbaton-repl-XXXXXX");

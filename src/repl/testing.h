@@ -29,6 +29,8 @@ struct node {
 	size_t control_from;
 	uint8_t control[REPL_CONTROL_MAX];
 	size_t n_control;
+	struct ticket_state says, heard; /* of ticket keys */
+	unsigned n_heard;
 };
 
 extern const uint8_t testing_key[REPL_KEY_BYTES];

@@ -113,6 +113,26 @@ void wire_encode_number(struct wire_writer *writer, enum wire_type type, uint64_
 	wire_end(writer, frame, type);
 }
 
+void wire_encode_ticket_keys(struct wire_writer *writer, const struct ticket_state *keys)
+{
+	uint8_t *frame = wire_begin(writer);
+
+	wire_put_u8(writer, (uint8_t)keys->resumption);
+	wire_put_u32(writer, keys->rotation_ms);
+	wire_put_u64(writer, keys->ring.generation);
+	for (size_t i = 0; i < keys->ring.n; i++) {
+		const struct ticket_key *key = &keys->ring.keys[i];
+
+		wire_put(writer, key->name, sizeof(key->name));
+		wire_put(writer, key->aes, sizeof(key->aes));
+		wire_put(writer, key->hmac, sizeof(key->hmac));
+		wire_put_u64(writer, (uint64_t)key->not_before_ms);
+		wire_put_u64(writer, (uint64_t)key->use_until_ms);
+		wire_put_u64(writer, (uint64_t)key->not_after_ms);
+	}
+	wire_end(writer, frame, WIRE_TICKET_KEYS);
+}
+
 void wire_encode_control(struct wire_writer *writer, const uint8_t *payload, size_t n)
 {
 	uint8_t *frame = wire_begin(writer);

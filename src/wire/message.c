@@ -6,6 +6,7 @@
 #include "wire/message.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 
 #define WIRE_IDENTITY_BYTES (WIRE_MAGIC_BYTES + 2)
 /* Magic, version, two names of one byte, dialect, epoch, head, wall, heartbeat, term, active, no
@@ -28,6 +29,7 @@ static const struct {
     [WIRE_PONG] = {8, 8},
     [WIRE_ROLE] = {9, 9},
     [WIRE_CONTROL] = {1, WIRE_CONTROL_MAX},
+    [WIRE_TICKET_KEYS] = {WIRE_TICKET_KEYS_BYTES, WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES},
 };
 
 _Static_assert(WIRE_HELLO_MIN + 2 * (WIRE_NAME_MAX - 1) + 16 +
@@ -234,6 +236,52 @@ int wire_decode_role(const uint8_t *payload, size_t n, struct wire_role *out)
 		return -EPROTO;
 	*out = role;
 	return 0;
+}
+
+/* Bytes and times, whatever they say: which keys are taken is the ring's to judge (keyring_merge()). */
+static bool wire_get_ticket_key(struct wire_reader *reader, struct ticket_key *out)
+{
+	const uint8_t *name = wire_get(reader, sizeof(out->name));
+	const uint8_t *aes = wire_get(reader, sizeof(out->aes));
+	const uint8_t *hmac = wire_get(reader, sizeof(out->hmac));
+	uint64_t not_before = wire_get_u64(reader), use_until = wire_get_u64(reader),
+	         not_after = wire_get_u64(reader);
+
+	if (reader->failed || not_before > INT64_MAX || use_until > INT64_MAX ||
+	    not_after > INT64_MAX)
+		return false;
+	memcpy(out->name, name, sizeof(out->name));
+	memcpy(out->aes, aes, sizeof(out->aes));
+	memcpy(out->hmac, hmac, sizeof(out->hmac));
+	out->not_before_ms = (int64_t)not_before;
+	out->use_until_ms = (int64_t)use_until;
+	out->not_after_ms = (int64_t)not_after;
+	return true;
+}
+
+int wire_decode_ticket_keys(const uint8_t *payload, size_t n, struct ticket_state *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct ticket_state keys = {0};
+	uint8_t resumption = wire_get_u8(&reader);
+	bool good;
+
+	keys.rotation_ms = wire_get_u32(&reader);
+	keys.ring.generation = wire_get_u64(&reader);
+	good = !reader.failed && resumption >= TICKET_STATEFUL && resumption <= TICKET_BOTH &&
+	       keys.rotation_ms >= TICKET_ROTATION_MS_MIN &&
+	       keys.rotation_ms <= TICKET_ROTATION_MS_MAX;
+	while (good && wire_left(&reader) > 0) {
+		good = keys.ring.n < KEYRING_KEYS_MAX &&
+		       wire_get_ticket_key(&reader, &keys.ring.keys[keys.ring.n]);
+		keys.ring.n++;
+	}
+	if (good) {
+		keys.resumption = (enum ticket_resumption)resumption;
+		*out = keys;
+	}
+	OPENSSL_cleanse(&keys, sizeof(keys));
+	return good ? 0 : -EPROTO;
 }
 
 int wire_decode_number(const uint8_t *payload, size_t n, uint64_t *out)

@@ -7,12 +7,13 @@
  * Decoding checks a whole payload, its names and ranges and that nothing trails, before its output
  * is touched; the caller acts only on what it got then. Nothing here allocates, blocks or logs.
  * Records hold secrets: decoding does not copy them, it points into the caller's buffer, which the
- * caller wipes.
+ * caller wipes. Ticket keys are few: they are copied out, and the copy is the caller's to wipe, too.
  */
 #ifndef TLSBATON_WIRE_MESSAGE_H
 #define TLSBATON_WIRE_MESSAGE_H
 
 #include "table/table.h"
+#include "ticket/keyring.h"
 #include "util/macro.h"
 #include "wire/cursor.h"
 
@@ -31,6 +32,11 @@
  * DER. */
 #define WIRE_RECORDS_BYTES (WIRE_HEADER_BYTES + 8)
 #define WIRE_RECORD_BYTES 11
+/* What precedes the keys in a TICKET_KEYS frame's payload, and what a key takes. */
+#define WIRE_TICKET_KEYS_BYTES 13
+#define WIRE_TICKET_KEY_BYTES 104
+#define WIRE_TICKET_KEYS_FRAME                                                                     \
+	(WIRE_HEADER_BYTES + WIRE_TICKET_KEYS_BYTES + KEYRING_KEYS_MAX * WIRE_TICKET_KEY_BYTES)
 
 /* HELLO, HELLO_ANSWER and REFUSE keep their numbers, and all three their first ten payload bytes
  * (magic and version), in every version to come: that is how two versions can tell that they are
@@ -47,6 +53,7 @@ enum wire_type {
 	WIRE_PONG,
 	WIRE_ROLE,
 	WIRE_CONTROL,
+	WIRE_TICKET_KEYS,
 };
 
 enum wire_outcome {
@@ -127,6 +134,7 @@ int wire_decode_refuse(const uint8_t *payload, size_t n, struct wire_refuse *out
 int wire_decode_records(const uint8_t *payload, size_t n, struct wire_records *out) MUST_CHECK;
 int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out) MUST_CHECK;
 int wire_decode_role(const uint8_t *payload, size_t n, struct wire_role *out) MUST_CHECK;
+int wire_decode_ticket_keys(const uint8_t *payload, size_t n, struct ticket_state *out) MUST_CHECK;
 /* START and MARK: a position; PING and PONG: a token. */
 int wire_decode_number(const uint8_t *payload, size_t n, uint64_t *out) MUST_CHECK;
 
@@ -141,6 +149,7 @@ void wire_encode_refuse(struct wire_writer *writer, const struct wire_refuse *re
 void wire_encode_ack(struct wire_writer *writer, const struct wire_ack *ack);
 void wire_encode_role(struct wire_writer *writer, const struct wire_role *role);
 void wire_encode_number(struct wire_writer *writer, enum wire_type type, uint64_t number);
+void wire_encode_ticket_keys(struct wire_writer *writer, const struct ticket_state *keys);
 void wire_encode_control(struct wire_writer *writer, const uint8_t *payload, size_t n);
 
 /*

@@ -391,11 +391,15 @@ static void test_header(void **state)
 	    {7, WIRE_PING, -EPROTO},
 	    {9, WIRE_PING, -EPROTO},
 	    {8, 0, -EPROTO},
-	    {8, WIRE_CONTROL + 1, -EPROTO},
+	    {8, WIRE_TICKET_KEYS + 1, -EPROTO},
 	    {8, 255, -EPROTO},
 	    {0, WIRE_CONTROL, -EPROTO},
 	    {WIRE_CONTROL_MAX, WIRE_CONTROL, 0},
 	    {WIRE_CONTROL_MAX + 1, WIRE_CONTROL, -EPROTO},
+	    {WIRE_TICKET_KEYS_BYTES - 1, WIRE_TICKET_KEYS, -EPROTO},
+	    {WIRE_TICKET_KEYS_BYTES, WIRE_TICKET_KEYS, 0},
+	    {WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES, WIRE_TICKET_KEYS, 0},
+	    {WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES + 1, WIRE_TICKET_KEYS, -EPROTO},
 	    {WIRE_FRAME_MAX - WIRE_HEADER_BYTES, WIRE_RECORDS, 0},
 	    {WIRE_FRAME_MAX - WIRE_HEADER_BYTES + 1, WIRE_RECORDS, -EPROTO},
 	    {8, WIRE_RECORDS, -EPROTO},
@@ -433,6 +437,102 @@ static void test_writer_without_room(void **state)
 	}
 }
 
+static struct ticket_state sample_tickets(size_t n)
+{
+	struct ticket_state tickets = {
+	    .resumption = TICKET_BOTH,
+	    .rotation_ms = 3600000,
+	    .ring = {.generation = 1700000000, .n = n},
+	};
+
+	for (size_t i = 0; i < n; i++) {
+		struct ticket_key *key = &tickets.ring.keys[i];
+
+		memset(key->name, (int)i + 1, sizeof(key->name));
+		memset(key->aes, (int)i + 101, sizeof(key->aes));
+		memset(key->hmac, (int)i + 201, sizeof(key->hmac));
+		key->not_before_ms = 1700000000123 + (int64_t)i;
+		key->use_until_ms = INT64_MAX - 1;
+		key->not_after_ms = INT64_MAX;
+	}
+	return tickets;
+}
+
+static void test_ticket_keys(void **state)
+{
+	static const size_t numbers[] = {0, 1, 2, KEYRING_KEYS_MAX};
+	struct ticket_state out;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		struct ticket_state tickets = sample_tickets(numbers[i]);
+
+		writer = wire_writer(bytes, WIRE_FRAME_MAX);
+		wire_encode_ticket_keys(&writer, &tickets);
+		memset(&out, 0x77, sizeof(out));
+		assert_int_equal(
+		    wire_decode_ticket_keys(payload(WIRE_TICKET_KEYS), n_payload(), &out), 0);
+		assert_int_equal(out.resumption, TICKET_BOTH);
+		assert_int_equal(out.rotation_ms, 3600000);
+		assert_int_equal(out.ring.generation, 1700000000);
+		assert_int_equal(out.ring.n, numbers[i]);
+		assert_memory_equal(out.ring.keys, tickets.ring.keys,
+		                    numbers[i] * sizeof(out.ring.keys[0]));
+	}
+	assert_int_equal(n_payload(), WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES);
+}
+
+/* Whole keys only; the prefixes that end after one are messages of their own. */
+static void test_ticket_keys_cut_short(void **state)
+{
+	struct ticket_state tickets = sample_tickets(2), out;
+
+	(void)state;
+	wire_encode_ticket_keys(&writer, &tickets);
+	for (size_t n = 0; n <= n_payload() + 1; n++) {
+		uint8_t *copy = malloc(n ? n : 1);
+		bool whole = n >= WIRE_TICKET_KEYS_BYTES &&
+		             (n - WIRE_TICKET_KEYS_BYTES) % WIRE_TICKET_KEY_BYTES == 0;
+
+		memcpy(copy, payload(WIRE_TICKET_KEYS), n);
+		assert_int_equal(wire_decode_ticket_keys(copy, n, &out), whole ? 0 : -EPROTO);
+		free(copy);
+	}
+}
+
+static void test_ticket_keys_out_of_range(void **state)
+{
+	static const struct {
+		size_t at;
+		uint8_t value;
+	} bad[] = {
+	    {0, 0}, /* resumption */
+	    {0, TICKET_BOTH + 1},
+	    {1, 0xff},                           /* rotation, the highest byte */
+	    {WIRE_TICKET_KEYS_BYTES + 80, 0x80}, /* the highest byte of each time */
+	    {WIRE_TICKET_KEYS_BYTES + 88, 0x80},
+	    {WIRE_TICKET_KEYS_BYTES + 96, 0xff},
+	};
+	struct ticket_state tickets = sample_tickets(1), out, before;
+
+	(void)state;
+	memset(&out, 0x77, sizeof(out));
+	before = out;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		writer = wire_writer(bytes, WIRE_FRAME_MAX);
+		wire_encode_ticket_keys(&writer, &tickets);
+		bytes[WIRE_HEADER_BYTES + bad[i].at] = bad[i].value;
+		assert_int_equal(
+		    wire_decode_ticket_keys(payload(WIRE_TICKET_KEYS), n_payload(), &out), -EPROTO);
+	}
+	tickets.rotation_ms = TICKET_ROTATION_MS_MIN - 1;
+	writer = wire_writer(bytes, WIRE_FRAME_MAX);
+	wire_encode_ticket_keys(&writer, &tickets);
+	assert_int_equal(wire_decode_ticket_keys(payload(WIRE_TICKET_KEYS), n_payload(), &out),
+	                 -EPROTO);
+	assert_memory_equal(&out, &before, sizeof(out));
+}
+
 static void test_failed_decode_leaves_its_output(void **state)
 {
 	struct wire_hello out, before;
@@ -465,6 +565,9 @@ int main(void)
 	    wire_test(test_records_stop_at_the_room),
 	    wire_test(test_header),
 	    wire_test(test_writer_without_room),
+	    wire_test(test_ticket_keys),
+	    wire_test(test_ticket_keys_cut_short),
+	    wire_test(test_ticket_keys_out_of_range),
 	    wire_test(test_failed_decode_leaves_its_output),
 	};
 

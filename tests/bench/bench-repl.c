@@ -202,7 +202,12 @@ static void node_peer_changed(void *arg, size_t peer)
 	(void)peer;
 }
 
-static const struct repl_ops node_ops = {node_acked, node_stored, node_control, node_peer_changed};
+static const struct repl_ops node_ops = {
+    .acked = node_acked,
+    .stored = node_stored,
+    .control = node_control,
+    .peer_changed = node_peer_changed,
+};
 
 static void node_open(struct bench_node *node, const char *name, uint64_t n_sessions)
 {

@@ -9,6 +9,7 @@ static void decode(enum wire_type type, const uint8_t *payload, size_t n)
 	struct wire_records records;
 	struct wire_ack ack;
 	struct wire_role role;
+	static struct ticket_state keys;
 	uint64_t number;
 	int r = 0;
 
@@ -38,6 +39,10 @@ static void decode(enum wire_type type, const uint8_t *payload, size_t n)
 	case WIRE_PONG:
 		r = wire_decode_number(payload, n, &number);
 		FUZZ_CHECK(r == 0);
+		break;
+	case WIRE_TICKET_KEYS:
+		r = wire_decode_ticket_keys(payload, n, &keys);
+		FUZZ_CHECK(keys.ring.n <= KEYRING_KEYS_MAX);
 		break;
 	case WIRE_CONTROL:
 		FUZZ_CHECK(n >= 1 && n <= WIRE_CONTROL_MAX);

@@ -43,8 +43,31 @@ static inline void fixture_control(void *arg, size_t peer, const uint8_t *payloa
 }
 
 static const struct repl_clock fixture_clock = {fixture_mono_us, fixture_wall_ms, NULL};
-static const struct repl_ops fixture_ops = {fixture_event, fixture_event, fixture_control,
-                                            fixture_peer_changed};
+/* A ring with a key, as a node has one. */
+static inline void fixture_say_tickets(void *arg, struct ticket_state *out)
+{
+	(void)arg;
+	*out = (struct ticket_state){
+	    .resumption = TICKET_BOTH,
+	    .rotation_ms = TICKET_ROTATION_MS_MIN,
+	    .ring = {.n = 1, .keys = {{.name = "fixture", .use_until_ms = 1, .not_after_ms = 2}}},
+	};
+}
+
+static inline void fixture_hear_tickets(void *arg, size_t peer, const struct ticket_state *tickets)
+{
+	static struct keyring ring;
+
+	(void)arg;
+	FUZZ_CHECK(peer < REPL_PEERS_MAX && tickets->ring.n <= KEYRING_KEYS_MAX);
+	FUZZ_CHECK(keyring_merge(&ring, &tickets->ring, 1) >= 0);
+	FUZZ_CHECK(ring.n <= KEYRING_KEYS_MAX - KEYRING_KEYS_OWN);
+}
+
+static const struct repl_ops fixture_ops = {
+    fixture_event,        fixture_event,       fixture_control,
+    fixture_peer_changed, fixture_say_tickets, fixture_hear_tickets,
+};
 
 static inline struct table *fixture_table(void)
 {

@@ -8,7 +8,11 @@
  * Two ways to use it:
  *  - a server that leaves sessions to OpenSSL: tlsbaton_attach() on each SSL_CTX, then tlsbaton_gate_*()
  *    with tlsbaton_ssl_notice() just before the first response bytes of a connection;
- *  - a server with session callbacks of its own (Apache's socache): tlsbaton_session_put/get/remove().
+ *  - a server with session callbacks of its own (Apache's socache): tlsbaton_session_put/get/remove(),
+ *    and tlsbaton_attach_tickets() on each SSL_CTX.
+ *
+ * Whether sessions are kept on the nodes, or in stateless tickets under keys that the nodes share, is the
+ * group's choice (`resumption` in tlsbaton.conf(5)); a server takes it over when it attaches.
  *
  * Nothing here fails a handshake. With the daemon absent, hung or restarting, new sessions wait in the
  * worker's ring until it returns (those that do not fit are counted as lost), lookups go on in the table
@@ -73,10 +77,13 @@ struct tlsbaton_counters {
 	uint64_t removals;         /* tlsbaton_session_remove() */
 	uint64_t removals_ignored; /* OpenSSL's own removals at unclean ends: not replicated */
 	uint64_t stateless;        /* sessions whose state is in the client's ticket: not stored */
-	uint64_t gate_waits;       /* gates that were closed when first asked */
-	uint64_t gate_timeouts;    /* gates that opened at the deadline */
-	uint64_t gate_no_daemon;   /* gates that opened because the daemon hung or was gone */
-	uint64_t reconnects;       /* connections to the daemon after the first */
+	uint64_t tickets_issued;   /* stateless tickets sealed with a key of the group */
+	uint64_t tickets_opened;   /* clients' tickets whose key was known */
+	uint64_t tickets_refused; /* … or was not: void by a rekey, too old, or of somebody else */
+	uint64_t gate_waits;      /* gates that were closed when first asked */
+	uint64_t gate_timeouts;   /* gates that opened at the deadline */
+	uint64_t gate_no_daemon;  /* gates that opened because the daemon hung or was gone */
+	uint64_t reconnects;      /* connections to the daemon after the first */
 };
 
 /*
@@ -96,10 +103,30 @@ void tlsbaton_free(tlsbaton *baton);
  * and called first (new, remove) or after a miss (get). Where the context is also used for connections to other
  * servers, their sessions are left to those callbacks alone, and SSL_SESS_CACHE_CLIENT stays as it was. A context with SSL_VERIFY_PEER needs a session ID
  * context from its user (SSL_CTX_set_session_id_context(3)), or OpenSSL resumes nothing.
- * Sessions that OpenSSL put into a stateless ticket (no SSL_OP_NO_TICKET) are left alone: counted, not
+ * Calls tlsbaton_attach_tickets(), too. Sessions that OpenSSL put into a stateless ticket are counted, not
  * stored. Call it before the first connection. Returns 0, -EBUSY (attached already), -ENOMEM.
  */
 int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx);
+
+/*
+ * Makes the stateless tickets of `ctx` ones that every node of the group opens: sets its ticket key callback
+ * (SSL_CTX_set_tlsext_ticket_key_evp_cb(3); one that was set before is not called any more). Where the group's
+ * resumption is stateful, or nobody has said yet, sets SSL_OP_NO_TICKET, so that sessions stay on the nodes. A
+ * context that has SSL_OP_NO_TICKET keeps it. Without a key of the group no client gets a ticket that
+ * could be used, and no handshake fails. Call it before the first connection; `baton` must outlive `ctx`.
+ * Returns 0 or -ENOMEM.
+ */
+int tlsbaton_attach_tickets(tlsbaton *baton, SSL_CTX *ctx);
+
+/* How the group keeps what a client resumes, as the daemon said last: for servers that do not use
+ * tlsbaton_attach(). With TLSBATON_TICKETS nothing is to be put for a connection without SSL_OP_NO_TICKET. */
+enum tlsbaton_resumption {
+	TLSBATON_UNKNOWN,  /* there was no daemon yet: as TLSBATON_STATEFUL */
+	TLSBATON_STATEFUL, /* on the nodes */
+	TLSBATON_TICKETS,  /* in tickets */
+	TLSBATON_BOTH,     /* in tickets; on the nodes for clients that take none */
+};
+int tlsbaton_resumption(tlsbaton *baton);
 
 /* The number of the last notice that was sent for a session of `ssl` (for the gate): one that it made, or one that
  * it resumes and that was not yet where the policy wants it; 0: none. Only for contexts given to

@@ -2,7 +2,7 @@
  * A tlsbatond reduced to its workers and its table, for tests of what stands before it: no peers, no
  * network, and acks that a test controls.
  *
- * Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER
+ * Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER [stateful|tickets|both]
  *   now   every notice is acked as soon as it is in the table, as if a peer had answered
  *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`; each further SIGUSR2 changes again
  *   late  each is, so many milliseconds (1 to 999) after it is in the table, as if a peer were far away
@@ -20,12 +20,14 @@
 #include <time.h>
 #include <event2/event.h>
 
+#include "daemon/tickets.h"
 #include "daemon/workers.h"
 #include "table/table.h"
 
 struct test_daemon {
 	struct event_base *base;
 	struct table *table;
+	struct tickets *tickets;
 	struct workers *workers;
 	bool hold;
 	unsigned late_ms; /* 0: acked at once */
@@ -40,6 +42,18 @@ static int on_table_fd(void *arg)
 	struct test_daemon *d = arg;
 
 	return table_fd(d->table);
+}
+
+static int on_tickets_fd(void *arg)
+{
+	struct test_daemon *d = arg;
+
+	return tickets_fd(d->tickets);
+}
+
+static void on_tickets_changed(void *arg)
+{
+	(void)arg;
 }
 
 static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -149,10 +163,15 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 }
 
 static int run(struct test_daemon *d, const char *socket_path, const char *table_path,
-               unsigned deadline_ms, uid_t uid)
+               unsigned deadline_ms, uid_t uid, enum ticket_resumption resumption)
 {
+	const struct tickets_config tickets = {
+	    .resumption = resumption,
+	    .rotation_ms = 3600 * 1000,
+	};
 	const struct workers_ops ops = {
 	    .table_fd = on_table_fd,
+	    .tickets_fd = on_tickets_fd,
 	    .notice = on_notice,
 	    .stored = on_stored,
 	    .batch = on_batch,
@@ -166,11 +185,16 @@ static int run(struct test_daemon *d, const char *socket_path, const char *table
 	    .gate_deadline_ms = deadline_ms,
 	};
 	struct event *show, *release, *stop;
-	char why[128];
+	char path[128], why[128];
 	int r;
 
 	r = table_open(&d->table, table_path, 4 * TABLE_SIZE_MIN, false, time(NULL), why,
 	               sizeof(why));
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s.keys", table_path);
+	r = tickets_new(&d->tickets, d->base, path, &tickets, on_tickets_changed, d, why,
+	                sizeof(why));
 	if (r < 0)
 		return r;
 	r = workers_new(&d->workers, d->base, &config, &ops, d);
@@ -193,15 +217,24 @@ static int run(struct test_daemon *d, const char *socket_path, const char *table
 	return 0;
 }
 
+static enum ticket_resumption resumption_of(const char *word)
+{
+	enum ticket_resumption resumption = TICKET_STATEFUL;
+
+	while (resumption < TICKET_BOTH && word && strcmp(word, tickets_word(resumption)) != 0)
+		++resumption;
+	return resumption;
+}
+
 int main(int argc, char **argv)
 {
 	struct test_daemon d = {0};
 	struct passwd *user;
 	int r;
 
-	if (argc != 6) {
-		fprintf(stderr,
-		        "Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER\n");
+	if (argc < 6 || argc > 7) {
+		fprintf(stderr, "Usage: test-daemon SOCKET TABLE now|hold|late=MS DEADLINE_MS USER "
+		                "[stateful|tickets|both]\n");
 		return 2;
 	}
 	user = getpwnam(argv[5]);
@@ -211,8 +244,10 @@ int main(int argc, char **argv)
 	d.hold = strcmp(argv[3], "hold") == 0;
 	if (strncmp(argv[3], "late=", 5) == 0)
 		d.late_ms = (unsigned)strtoul(argv[3] + 5, NULL, 10) % 1000;
-	r = run(&d, argv[1], argv[2], (unsigned)strtoul(argv[4], NULL, 10), user->pw_uid);
+	r = run(&d, argv[1], argv[2], (unsigned)strtoul(argv[4], NULL, 10), user->pw_uid,
+	        resumption_of(argv[6]));
 	workers_free(d.workers);
+	tickets_free(d.tickets);
 	table_free(d.table);
 	event_base_free(d.base);
 	if (r != 0)

@@ -36,7 +36,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_status, cli_sessions, cli_switchover, cli_promote, cli_demote,
-    cli_keygen, cli_check, cli_run;
+    cli_rekey, cli_keygen, cli_check, cli_run;
 
 /* Prints "tlsbaton: ..." to stderr. */
 void cli_error(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -10,7 +10,7 @@
 
 static const struct cli_command *const commands[] = {
     &cli_status, &cli_sessions, &cli_switchover, &cli_promote,
-    &cli_demote, &cli_keygen,   &cli_check,      &cli_run,
+    &cli_demote, &cli_rekey,    &cli_keygen,     &cli_check, &cli_run,
 };
 
 static const char global_options[] =

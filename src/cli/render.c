@@ -182,6 +182,10 @@ static void render_workers(FILE *out, const json_t *workers)
 	fprintf(out, "%s lost; ", count_words(count_of(workers, "lost"), a));
 	print_count(out, count_of(workers, "stateless"), "session in a stateless ticket\n",
 	            "sessions in stateless tickets\n");
+	label(out, "Tickets");
+	fprintf(out, "%s issued, ", count_words(count_of(workers, "tickets_issued"), a));
+	fprintf(out, "%s opened, %s refused\n", count_words(count_of(workers, "tickets_opened"), a),
+	        count_words(count_of(workers, "tickets_refused"), b));
 	label(out, "Lookups");
 	print_count(out, hits, "hit, ", "hits, ");
 	print_count(out, misses, "miss", "misses");
@@ -203,6 +207,26 @@ static void render_workers(FILE *out, const json_t *workers)
 	label(out, "");
 	fprintf(out, "half took <= %s us, 99 %% took <= %s us\n",
 	        count_words(count_of(waits, "p50"), a), count_words(count_of(waits, "p99"), b));
+}
+
+static void render_tickets(FILE *out, const json_t *tickets)
+{
+	const bool staged = json_is_true(json_object_get(tickets, "staged"));
+	char words[32];
+
+	label(out, "Resuming");
+	cli_print_text(out, text_of(tickets, "resumption"));
+	fputs("; ", out);
+	print_count(out, count_of(tickets, "keys"), "ticket key", "ticket keys");
+	if (json_is_integer(json_object_get(tickets, "current_age_s"))) {
+		fprintf(out, ", in use for %s, ",
+		        time_words(count_of(tickets, "current_age_s"), words));
+		fprintf(out, "%s in %s", staged ? "the next one" : "to be replaced",
+		        time_words(count_of(tickets, "next_s"), words));
+	} else {
+		fputs(", none in use", out);
+	}
+	fputc('\n', out);
 }
 
 static void render_refused(FILE *out, const json_t *replication)
@@ -278,6 +302,7 @@ void cli_render_status(FILE *out, const json_t *status)
 	render_node(out, status);
 	render_table(out, json_object_get(status, "table"));
 	render_workers(out, json_object_get(status, "workers"));
+	render_tickets(out, json_object_get(status, "tickets"));
 	render_refused(out, json_object_get(status, "replication"));
 	fputc('\n', out);
 	render_peers(out, json_object_get(status, "peers"));

@@ -84,6 +84,13 @@ static bool is_stateless(const SSL *ssl)
 	return SSL_version(ssl) == TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET);
 }
 
+/* Where the group's clients are to resume by ticket, those that take none do not resume. */
+static bool is_stored(const struct tlsbaton *baton, const SSL *ssl)
+{
+	return ticket_page_resumption(baton->tickets) != TICKET_TICKETS ||
+	       (SSL_get_options(ssl) & SSL_OP_NO_TICKET);
+}
+
 /* Out: when the session expires, at most when the one that it came from does. */
 static int64_t clamp_lifetime(const SSL *ssl, SSL_SESSION *session)
 {
@@ -143,7 +150,7 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 		return kept;
 	if (is_stateless(ssl))
 		ring_count(attached->baton->page, RING_STATELESS);
-	else
+	else if (is_stored(attached->baton, ssl))
 		put_session(attached, ssl, session);
 	return kept;
 }
@@ -251,7 +258,7 @@ int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 		return -ENOMEM;
 	if (SSL_CTX_get_ex_data(ctx, index_attached))
 		return -EBUSY;
-	if (make_recent(baton) < 0)
+	if (make_recent(baton) < 0 || tlsbaton_attach_tickets(baton, ctx) < 0)
 		return -ENOMEM;
 	attached = calloc(1, sizeof(*attached));
 	if (!attached)

@@ -1,6 +1,6 @@
 /*
  * Inside a handle. tlsbaton.c has the calls on sessions, link.c the connection to the daemon, gate.c the
- * gate, fork.c what happens at fork(2), attach.c the callbacks for OpenSSL.
+ * gate, fork.c what happens at fork(2), attach.c OpenSSL's callbacks for sessions, tickets.c that for tickets.
  */
 #ifndef TLSBATON_CLIENT_HANDLE_H
 #define TLSBATON_CLIENT_HANDLE_H
@@ -14,6 +14,7 @@
 
 #include "ring/ring.h"
 #include "table/table.h"
+#include "ticket/page.h"
 /* All but the public functions is hidden (-fvisibility=hidden). */
 #pragma GCC visibility push(default)
 #include "tlsbaton.h"
@@ -59,6 +60,9 @@ struct tlsbaton {
 	/* The table, or NULL before the first connection. Lookups take no lock either, so a view that was
 	 * replaced is kept. */
 	_Atomic(struct table_view *) view;
+	/* The page of ticket keys, without any before the first connection. As with `page`, another is mapped
+	 * over it. A child inherits it, and has keys before it has a daemon. */
+	const struct ticket_page *tickets;
 	_Atomic int state;             /* enum link_state; changed under the lock */
 	unsigned dead_ms;              /* RING_DEAD_MS; tests may have more patience */
 	_Atomic uint64_t down_at_ms;   /* when LINK_UP ended; 0: long ago */

@@ -115,6 +115,8 @@ struct greeting {
 	int fds[HELLO_N_FDS];
 };
 
+_Static_assert(HELLO_N_FDS == 3, "try_hello() says so many times that there is none yet");
+
 static void greeting_deinit(struct greeting *greeting)
 {
 	for (size_t i = 0; i < HELLO_N_FDS; i++)
@@ -167,6 +169,9 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 	r = views_take(baton, greeting->fds[1]);
 	if (r < 0)
 		return r;
+	r = ticket_page_map_over(baton->tickets, greeting->fds[2]);
+	if (r < 0)
+		return r;
 	r = carry_over(baton, greeting->fds[0], greeting->hello.ring_bytes, &n_carried, &n_lost);
 	if (r < 0)
 		return r;
@@ -205,7 +210,7 @@ static void refused(struct tlsbaton *baton, uint32_t status)
 
 static void try_hello(struct tlsbaton *baton)
 {
-	__attribute__((cleanup(greeting_deinit))) struct greeting greeting = {.fds = {-1, -1}};
+	__attribute__((cleanup(greeting_deinit))) struct greeting greeting = {.fds = {-1, -1, -1}};
 	int r;
 
 	r = receive(baton->socket, &greeting);

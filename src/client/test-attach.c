@@ -10,97 +10,9 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "client/test-node.h"
-#include "client/test-tls.h"
-#include "tlsbaton.h"
-
-struct fixture {
-	struct node node;
-	struct tlsbaton_options options;
-	tlsbaton *baton;
-	EVP_PKEY *pkey;
-	X509 *certificate;
-	SSL_CTX *server, *client;
-};
+#include "client/test-server.h"
 
 static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-
-static int set_up(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	node_init(&f->node);
-	f->options = (struct tlsbaton_options){
-	    .size = sizeof(f->options),
-	    .socket_path = f->node.socket_path,
-	    .connect_ms = 5000,
-	};
-	assert_int_equal(tls_credentials(TLS_KEY_ECDSA, &f->pkey, &f->certificate), 0);
-	*state = f;
-	return 0;
-}
-
-static void close_contexts(struct fixture *f)
-{
-	SSL_CTX_free(f->server);
-	SSL_CTX_free(f->client);
-	f->server = f->client = NULL;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	close_contexts(f);
-	tlsbaton_free(f->baton);
-	EVP_PKEY_free(f->pkey);
-	X509_free(f->certificate);
-	node_deinit(&f->node);
-	free(f);
-	return 0;
-}
-
-static void open_contexts(struct fixture *f, int version)
-{
-	close_contexts(f);
-	f->server = tls_server_context(version, f->pkey, f->certificate);
-	f->client = tls_client_context(version);
-	assert_non_null(f->server);
-	assert_non_null(f->client);
-}
-
-static void start(struct fixture *f)
-{
-	node_start(&f->node);
-	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
-}
-
-/* Connects; true if it was a resumption. `*session` is given to the server, and replaced by what it gives. */
-static bool visit_ending(struct fixture *f, SSL_SESSION **session, bool unclean)
-{
-	struct tls_outcome outcome;
-
-	assert_int_equal(tls_connect(f->server, f->client, *session, unclean, &outcome), 0);
-	assert_int_equal(tlsbaton_gate_wait(f->baton, outcome.notice), 0);
-	if (outcome.session) {
-		SSL_SESSION_free(*session);
-		*session = outcome.session;
-	}
-	return outcome.reused;
-}
-
-static bool visit(struct fixture *f, SSL_SESSION **session)
-{
-	return visit_ending(f, session, false);
-}
-
-static struct tlsbaton_counters count(struct fixture *f)
-{
-	struct tlsbaton_counters counters;
-
-	tlsbaton_count(f->baton, &counters);
-	return counters;
-}
 
 /* The ID under which the server knows a client's session: in TLS 1.3 that is what the ticket is. */
 static const unsigned char *server_id(SSL_SESSION *session, size_t *n_id)
@@ -133,32 +45,32 @@ static void test_resumed_by_another_context(void **state)
 	struct fixture *f = *state;
 	SSL_SESSION *session = NULL;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
-		open_contexts(f, versions[i]);
+		assert_false(server_visit(f, &session));
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
 		for (unsigned k = 0; k < 5; k++)
-			assert_true(visit(f, &session));
+			assert_true(server_visit(f, &session));
 		SSL_SESSION_free(session);
 		session = NULL;
 	}
-	assert_int_equal(count(f).hits, 10);
+	assert_int_equal(server_count(f).hits, 10);
 	/* TLS 1.2: one for the full handshake. TLS 1.3: two for that, one for each resumption. */
-	assert_int_equal(count(f).puts, 1 + 2 + 5);
+	assert_int_equal(server_count(f).puts, 1 + 2 + 5);
 }
 
 static void test_a_resumption_before_the_ack_has_a_gate(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		struct tls_outcome made, resumed;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
 		atomic_store(&f->node.control->hold_acks, true);
 		assert_int_equal(tls_connect(f->server, f->client, NULL, false, &made), 0);
@@ -200,14 +112,14 @@ static void test_resumed_by_another_process(void **state)
 	struct fixture *f = *state;
 	int status;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 		pid_t pid;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
 		pid = fork();
 		assert_true(pid >= 0);
 		if (pid == 0)
@@ -234,22 +146,22 @@ static void test_sizes_of_records(void **state)
 	struct fixture *f = *state;
 	const size_t sizes[] = {800, 1100, 5000, 16000, 17000};
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		SSL_SESSION *session = NULL;
 		int64_t expires_s;
 
 		n_appdata = sizes[i];
-		open_contexts(f, TLS1_2_VERSION);
+		server_open_contexts(f, TLS1_2_VERSION);
 		SSL_CTX_sess_set_new_cb(f->server, add_appdata);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
 		/* Too long for a record: not shared, and that is all. */
 		assert_int_equal(look_up(f, session, &expires_s),
 		                 sizes[i] > 16384 ? TLSBATON_MISS : 0);
 		SSL_SESSION_free(session);
 	}
-	assert_int_equal(count(f).lost, 1);
+	assert_int_equal(server_count(f).lost, 1);
 }
 
 static void test_a_lifetime_does_not_grow_by_resumption(void **state)
@@ -259,15 +171,15 @@ static void test_a_lifetime_does_not_grow_by_resumption(void **state)
 	int64_t first_s = 0, second_s = 0;
 	time_t made;
 
-	start(f);
-	open_contexts(f, TLS1_3_VERSION);
+	server_start(f);
+	server_open_contexts(f, TLS1_3_VERSION);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-	assert_false(visit(f, &session));
+	assert_false(server_visit(f, &session));
 	assert_int_equal(look_up(f, session, &first_s), 0);
 	made = time(NULL);
 	node_until(time(NULL) > made + 1);
 	for (unsigned i = 0; i < 2; i++) {
-		assert_true(visit(f, &session));
+		assert_true(server_visit(f, &session));
 		assert_int_equal(look_up(f, session, &second_s), 0);
 		assert_int_equal(first_s, second_s);
 	}
@@ -298,81 +210,64 @@ static void test_a_session_made_here_is_not_parsed(void **state)
 	SSL_SESSION *session = NULL;
 
 	/* A mark on the object is not in the record. */
-	start(f);
+	server_start(f);
 	index_mark = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	open_contexts(f, TLS1_2_VERSION);
+	server_open_contexts(f, TLS1_2_VERSION);
 	SSL_CTX_sess_set_new_cb(f->server, mark);
 	SSL_CTX_set_info_callback(f->server, count_marked);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-	assert_false(visit(f, &session));
+	assert_false(server_visit(f, &session));
 	n_marked = 0;
-	assert_true(visit(f, &session));
+	assert_true(server_visit(f, &session));
 	assert_int_equal(n_marked, 1);
 	/* An unclean end spoils the object, and not the session: the next is parsed from the record. */
-	assert_true(visit_ending(f, &session, true));
+	assert_true(server_visit_ending(f, &session, true));
 	assert_int_equal(n_marked, 2);
-	assert_true(visit(f, &session));
+	assert_true(server_visit(f, &session));
 	assert_int_equal(n_marked, 2);
 	SSL_SESSION_free(session);
 }
 
 /* ---- What is not shared ---- */
 
-static void test_stateless_tickets_are_left_alone(void **state)
-{
-	struct fixture *f = *state;
-	SSL_SESSION *session = NULL;
-
-	start(f);
-	open_contexts(f, TLS1_3_VERSION);
-	SSL_CTX_clear_options(f->server, SSL_OP_NO_TICKET);
-	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-	assert_false(visit(f, &session));
-	assert_true(visit(f, &session));
-	assert_int_equal(count(f).stateless, 3);
-	assert_int_equal(count(f).puts, 0);
-	assert_int_equal(atomic_load(&f->node.control->n_notices), 0);
-	SSL_SESSION_free(session);
-}
-
 static void test_an_unclean_end_removes_nothing(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit_ending(f, &session, true));
+		assert_false(server_visit_ending(f, &session, true));
 		for (unsigned k = 0; k < 3; k++)
-			assert_true(visit_ending(f, &session, true));
+			assert_true(server_visit_ending(f, &session, true));
 		SSL_SESSION_free(session);
 	}
-	assert_true(count(f).removals_ignored >= 8);
-	assert_int_equal(count(f).removals, 0);
+	assert_true(server_count(f).removals_ignored >= 8);
+	assert_int_equal(server_count(f).removals, 0);
 }
 
 static void test_a_removal_is_honoured_at_once(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 		const unsigned char *id;
 		uint64_t notice;
 		size_t n_id;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
-		assert_true(visit(f, &session));
+		assert_false(server_visit(f, &session));
+		assert_true(server_visit(f, &session));
 		id = server_id(session, &n_id);
 		assert_int_equal(tlsbaton_session_remove(f->baton, id, n_id, &notice), 0);
 		assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
 		SSL_SESSION_free(session);
 	}
 }
@@ -382,13 +277,13 @@ static void test_a_compatibility_id_is_a_miss(void **state)
 	struct fixture *f = *state;
 	SSL_SESSION *session = NULL;
 
-	start(f);
-	open_contexts(f, TLS1_2_VERSION);
+	server_start(f);
+	server_open_contexts(f, TLS1_2_VERSION);
 	assert_int_equal(SSL_CTX_set_max_proto_version(f->client, TLS1_3_VERSION), 1);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-	assert_false(visit(f, &session));
-	assert_int_equal(count(f).misses, 1);
-	assert_int_equal(count(f).puts, 1);
+	assert_false(server_visit(f, &session));
+	assert_int_equal(server_count(f).misses, 1);
+	assert_int_equal(server_count(f).puts, 1);
 	SSL_SESSION_free(session);
 }
 
@@ -400,13 +295,13 @@ static void test_without_a_daemon_handshakes_go_on(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
+		assert_false(server_visit(f, &session));
 		SSL_SESSION_free(session);
 	}
-	assert_int_equal(count(f).lost, 0);
+	assert_int_equal(server_count(f).lost, 0);
 }
 
 /* ---- Attaching ---- */
@@ -446,24 +341,24 @@ static void test_callbacks_that_were_there_go_on(void **state)
 	SSL_SESSION *session = NULL;
 	uint64_t notice;
 
-	start(f);
-	open_contexts(f, TLS1_2_VERSION);
+	server_start(f);
+	server_open_contexts(f, TLS1_2_VERSION);
 	SSL_CTX_sess_set_new_cb(f->server, own_new);
 	SSL_CTX_sess_set_get_cb(f->server, own_get);
 	SSL_CTX_sess_set_remove_cb(f->server, own_remove);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-	assert_false(visit(f, &session));
+	assert_false(server_visit(f, &session));
 	assert_int_equal(n_new, 1);
-	assert_true(visit(f, &session));
+	assert_true(server_visit(f, &session));
 	assert_int_equal(n_get, 0);
 	/* After a miss theirs is asked, and believed. */
 	assert_int_equal(
 	    tlsbaton_session_remove(f->baton, SSL_SESSION_get_id(session, NULL), 32, &notice), 0);
 	assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
-	assert_true(visit(f, &session));
+	assert_true(server_visit(f, &session));
 	assert_int_equal(n_get, 1);
 	assert_int_equal(n_removed, 0);
-	assert_true(visit_ending(f, &session, true));
+	assert_true(server_visit_ending(f, &session, true));
 	assert_int_equal(n_removed, 1);
 	SSL_SESSION_free(session);
 	SSL_SESSION_free(own);
@@ -475,7 +370,7 @@ static void test_attached_once(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
-	open_contexts(f, TLS1_2_VERSION);
+	server_open_contexts(f, TLS1_2_VERSION);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), -EBUSY);
 	assert_int_equal(SSL_CTX_get_session_cache_mode(f->server),
@@ -536,16 +431,16 @@ static void test_another_context_chosen_by_name(void **state)
 	struct fixture *f = *state;
 
 	/* The session callbacks stay those of the first context, whatever the second is. */
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		by_name = tls_server_context(versions[i], f->pkey, f->certificate);
 		SSL_CTX_set_tlsext_servername_callback(f->server, choose_by_name);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
-		assert_true(visit(f, &session));
+		assert_false(server_visit(f, &session));
+		assert_true(server_visit(f, &session));
 		SSL_SESSION_free(session);
 		SSL_CTX_free(by_name);
 	}
@@ -556,7 +451,7 @@ static void test_no_notice_without_a_session(void **state)
 	struct fixture *f = *state;
 	SSL *ssl;
 
-	open_contexts(f, TLS1_2_VERSION);
+	server_open_contexts(f, TLS1_2_VERSION);
 	ssl = SSL_new(f->server);
 	assert_int_equal(tlsbaton_ssl_notice(ssl), 0);
 	SSL_free(ssl);
@@ -567,7 +462,7 @@ static void test_no_notice_without_a_session(void **state)
 	SSL_free(ssl);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, server_set_up, server_tear_down)
 
 int main(void)
 {
@@ -579,7 +474,6 @@ int main(void)
 	    T(test_sizes_of_records),
 	    T(test_a_lifetime_does_not_grow_by_resumption),
 	    T(test_a_session_made_here_is_not_parsed),
-	    T(test_stateless_tickets_are_left_alone),
 	    T(test_an_unclean_end_removes_nothing),
 	    T(test_a_removal_is_honoured_at_once),
 	    T(test_a_compatibility_id_is_a_miss),

@@ -18,7 +18,9 @@ struct node_run {
 	struct node *node;
 	struct event_base *base;
 	struct table *table;
+	struct tickets *tickets;
 	struct workers *workers;
+	unsigned n_rekeys;
 };
 
 static int run_table_fd(void *arg)
@@ -26,6 +28,18 @@ static int run_table_fd(void *arg)
 	struct node_run *run = arg;
 
 	return table_fd(run->table);
+}
+
+static int run_tickets_fd(void *arg)
+{
+	struct node_run *run = arg;
+
+	return tickets_fd(run->tickets);
+}
+
+static void run_tickets_changed(void *arg)
+{
+	(void)arg;
 }
 
 static void run_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -68,6 +82,11 @@ static void run_turn(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (!atomic_load(&control->hold_acks))
 		run_acked(run);
+	if (run->n_rekeys != atomic_load(&control->n_rekeys)) {
+		run->n_rekeys++;
+		if (tickets_rekey(run->tickets) < 0)
+			abort();
+	}
 	workers_stats(run->workers, &control->stats);
 	atomic_fetch_add(&control->n_turns, 1);
 	if (atomic_load(&control->stop))
@@ -76,17 +95,24 @@ static void run_turn(evutil_socket_t fd, short what, void *arg)
 
 static int node_run(struct node *node)
 {
-	static const struct workers_ops ops = {.table_fd = run_table_fd,
-	                                       .notice = run_notice,
-	                                       .stored = run_stored,
-	                                       .batch = run_batch};
-	struct node_run run = {.node = node};
+	static const struct workers_ops ops = {
+	    .table_fd = run_table_fd,
+	    .tickets_fd = run_tickets_fd,
+	    .notice = run_notice,
+	    .stored = run_stored,
+	    .batch = run_batch,
+	};
+	struct node_run run = {.node = node, .n_rekeys = atomic_load(&node->control->n_rekeys)};
 	struct event *turn;
 	char why[128];
 	int r;
 
 	run.base = event_base_new();
 	r = table_open(&run.table, node->table_path, 4 << 20, false, time(NULL), why, sizeof(why));
+	if (r < 0)
+		return r;
+	r = tickets_new(&run.tickets, run.base, node->tickets_path, &node->tickets,
+	                run_tickets_changed, &run, why, sizeof(why));
 	if (r < 0)
 		return r;
 	r = workers_new(&run.workers, run.base, &node->config, &ops, &run);
@@ -98,6 +124,7 @@ static int node_run(struct node *node)
 	event_base_dispatch(run.base);
 	event_free(turn);
 	workers_free(run.workers);
+	tickets_free(run.tickets);
 	table_free(run.table);
 	event_base_free(run.base);
 	return 0;
@@ -106,12 +133,14 @@ static int node_run(struct node *node)
 void node_init(struct node *node)
 {
 	*node = (struct node){
-	    .config = {.ring_bytes = 256 * 1024, .n_max = 16, .gate_deadline_ms = 60000}};
+	    .config = {.ring_bytes = 256 * 1024, .n_max = 16, .gate_deadline_ms = 60000},
+	    .tickets = {.resumption = TICKET_STATEFUL, .rotation_ms = 3600 * 1000}};
 	strcpy(node->directory, "/tmp/tlsbaton-test-XXXXXX");
 	assert_non_null(mkdtemp(node->directory));
 	assert_int_equal(chmod(node->directory, 0755), 0);
 	snprintf(node->socket_path, sizeof(node->socket_path), "%s/worker.sock", node->directory);
 	snprintf(node->table_path, sizeof(node->table_path), "%s/table", node->directory);
+	snprintf(node->tickets_path, sizeof(node->tickets_path), "%s/ticket-keys", node->directory);
 	node->control = mmap(NULL, sizeof(*node->control), PROT_READ | PROT_WRITE,
 	                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(node->control != MAP_FAILED);
@@ -126,6 +155,7 @@ void node_deinit(struct node *node)
 	munmap(node->control, sizeof(*node->control));
 	unlink(node->socket_path);
 	unlink(node->table_path);
+	unlink(node->tickets_path);
 	rmdir(node->directory);
 }
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/tickets.h"
 #include "daemon/workers.h"
 
 /* Shared with the node's process. */
@@ -20,13 +21,16 @@ struct node_control {
 	_Atomic uint64_t n_notices, n_batches;
 	_Atomic uint64_t n_turns; /* of the node's timer: statistics are fresh after the next */
 	_Atomic int error;
+	_Atomic unsigned n_rekeys; /* how many the test has asked for */
 	struct workers_stats stats;
 };
 
 struct node {
 	char directory[64];
-	char socket_path[96], table_path[96];
-	struct workers_config config; /* may be changed before node_start() */
+	char socket_path[96], table_path[96], tickets_path[96];
+	struct workers_config config; /* these may be changed before node_start() */
+	struct tickets_config
+	    tickets; /* stateful, and a key for an hour, unless a test says otherwise */
 	struct node_control *control;
 	pid_t pid; /* 0: not a process, or not running */
 	pthread_t thread;

@@ -74,7 +74,7 @@ static void test_the_limit_of_workers(void **state)
 static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, int fd_sent)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+	alignas(struct cmsghdr) char control[CMSG_SPACE(HELLO_N_FDS * sizeof(int))] = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n_bytes};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -86,7 +86,7 @@ static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, 
 	assert_int_equal(listen(listener, 8), 0);
 	if (fd_sent >= 0) {
 		struct cmsghdr *cmsg = (struct cmsghdr *)control;
-		int fds[2] = {fd_sent, fd_sent};
+		int fds[HELLO_N_FDS] = {fd_sent, fd_sent, fd_sent};
 
 		message.msg_control = control;
 		message.msg_controllen = sizeof(control);
@@ -168,9 +168,9 @@ static int raw_connect(struct fixture *f)
 	return fd;
 }
 
-static void raw_hello(int fd, int fds[2])
+static void raw_hello(int fd, int fds[HELLO_N_FDS])
 {
-	alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
+	alignas(struct cmsghdr) char control[CMSG_SPACE(HELLO_N_FDS * sizeof(int))];
 	struct hello hello;
 	struct iovec iov = {.iov_base = &hello, .iov_len = sizeof(hello)};
 	struct msghdr message = {.msg_iov = &iov,
@@ -180,7 +180,7 @@ static void raw_hello(int fd, int fds[2])
 
 	assert_int_equal(recvmsg(fd, &message, MSG_CMSG_CLOEXEC), sizeof(hello));
 	assert_int_equal(hello.status, HELLO_WELCOME);
-	memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), 2 * sizeof(int));
+	memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), HELLO_N_FDS * sizeof(int));
 }
 
 static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
@@ -189,7 +189,7 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	struct workers_stats stats;
 	struct ring_page *page;
 	uint8_t *data;
-	int fd, fds[2];
+	int fd, fds[HELLO_N_FDS];
 	char byte;
 
 	start_both(f);
@@ -199,6 +199,7 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	/* What it was given cannot be turned against the daemon. */
 	assert_int_equal(ftruncate(fds[0], 0), -1);
 	assert_int_equal(write(fds[1], "x", 1), -1);
+	assert_int_equal(write(fds[2], "x", 1), -1);
 	memset(data, 0xff, 4096);
 	atomic_store(&page->head, 4096);
 	assert_int_equal(send(fd, "", 1, MSG_NOSIGNAL), 1);
@@ -215,6 +216,7 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	ring_unmap_page(page);
 	close(fds[0]);
 	close(fds[1]);
+	close(fds[2]);
 	close(fd);
 }
 

@@ -174,6 +174,9 @@ int tls_connect(SSL_CTX *server_ctx, SSL_CTX *client_ctx, SSL_SESSION *resume, b
 	outcome.server_ns = now_ns() - start;
 	if (server && (!resume || SSL_set_session(client, resume)))
 		r = step_both(server, client, &outcome.server_ns);
+	/* A ticket that TLS 1.2 renews does not come through the callback. */
+	if (r == 0 && !outcome.session && SSL_version(client) == TLS1_2_VERSION)
+		outcome.session = SSL_SESSION_dup(SSL_get0_session(client));
 	if (server) {
 		outcome.reused = SSL_session_reused(server);
 		outcome.notice = tlsbaton_ssl_notice(server);

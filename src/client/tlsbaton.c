@@ -87,6 +87,9 @@ static int handle_init(struct tlsbaton *baton, const struct tlsbaton_options *op
 	ring_producer_init(&baton->ring, baton->page, data);
 	atomic_store_explicit(&baton->page->gate_deadline_ms, GATE_DEADLINE_MS_DEFAULT,
 	                      memory_order_relaxed);
+	r = ticket_page_map_empty(&baton->tickets);
+	if (r < 0)
+		return r;
 	baton->gate_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (baton->gate_fd < 0)
 		return -ENOMEM;
@@ -102,6 +105,7 @@ static void handle_deinit(struct tlsbaton *baton)
 	link_close(baton);
 	closep(&baton->gate_fd);
 	views_free(baton);
+	ticket_page_unmap(baton->tickets);
 	recent_free(baton->recent);
 	ring_unmap_data(baton->ring.data, baton->ring.data_bytes, wipe);
 	ring_unmap_page(baton->page);

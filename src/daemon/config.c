@@ -209,6 +209,8 @@ static int config_defaults(struct config *c, const char *path)
 	c->ring_bytes = UINT64_C(1) << 20;
 	c->gate_deadline_ms = 20;
 	c->heartbeat_ms = 500;
+	c->resumption = TICKET_STATEFUL;
+	c->ticket_rotation_s = 3600;
 	c->announce_s = 10;
 	c->log_target = LOG_TARGET_STDERR;
 	c->log_level = LOG_LEVEL_NOTICE;

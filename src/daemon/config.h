@@ -31,11 +31,13 @@ struct config {
 	size_t n_worker_uids;
 	gid_t *worker_gids; /* worker-groups = {} */
 	size_t n_worker_gids;
-	unsigned workers_max;      /* 1024 */
-	uint64_t ring_bytes;       /* "1M" */
-	unsigned gate_deadline_ms; /* 20 */
-	unsigned heartbeat_ms;     /* 500 */
-	char *listen;              /* "[::]:7410" */
+	unsigned workers_max;              /* 1024 */
+	uint64_t ring_bytes;               /* "1M" */
+	unsigned gate_deadline_ms;         /* 20 */
+	unsigned heartbeat_ms;             /* 500 */
+	enum ticket_resumption resumption; /* resumption = stateful (default) | tickets | both */
+	unsigned ticket_rotation_s;        /* 3600 */
+	char *listen;                      /* "[::]:7410" */
 	struct repl_peer_config peers[REPL_PEERS_MAX];
 	size_t n_peers;
 	char *key_file;                    /* either this … */

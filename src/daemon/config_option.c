@@ -134,6 +134,27 @@ static int set_heartbeat(struct config_parse *p, cfg_t *section, const char *val
 	return config_value_number(slot, value, 50, 60000, "ms", why);
 }
 
+static int set_resumption(struct config_parse *p, cfg_t *section, const char *value, void *slot,
+                          char *why)
+{
+	static const char *const words[] = {"stateful", "tickets", "both"};
+	unsigned i;
+	int r = config_value_word(&i, value, words, ARRAY_SIZE(words), why);
+
+	(void)section, (void)slot;
+	if (r == 0)
+		p->config->resumption = (enum ticket_resumption)(TICKET_STATEFUL + i);
+	return r;
+}
+
+static int set_ticket_rotation(struct config_parse *p, cfg_t *section, const char *value,
+                               void *slot, char *why)
+{
+	(void)p, (void)section;
+	return config_value_number(slot, value, TICKET_ROTATION_MS_MIN / 1000,
+	                           TICKET_ROTATION_MS_MAX / 1000, "s", why);
+}
+
 static int set_announce(struct config_parse *p, cfg_t *section, const char *value, void *slot,
                         char *why)
 {
@@ -311,6 +332,8 @@ const struct config_option config_options[] = {
     {"root", "ring-size", false, set_ring_size, AT(ring_bytes)},
     {"root", "gate-deadline", false, set_gate_deadline, AT(gate_deadline_ms)},
     {"root", "heartbeat", false, set_heartbeat, AT(heartbeat_ms)},
+    {"root", "resumption", false, set_resumption, 0},
+    {"root", "ticket-rotation", false, set_ticket_rotation, AT(ticket_rotation_s)},
     {"root", "listen", false, set_listen, AT(listen)},
     {"root", "key-file", false, set_path, AT(key_file)},
     {"root", "certificate", false, set_path, AT(certificate_file)},

@@ -116,6 +116,12 @@ unsigned config_warnings(const struct config *config, void (*warn)(void *arg, co
 		             "table-size is more than half of this node's memory (%llu MiB); set a "
 		             "smaller one",
 		             (unsigned long long)(memory >> 20));
+	if (config->resumption != TICKET_STATEFUL && config->ticket_rotation_s < 300)
+		warnings_add(
+		    &w,
+		    "ticket-rotation (%u s) is shorter than the 300 s for which Apache and "
+		    "nginx let a client resume; set a longer one",
+		    config->ticket_rotation_s);
 	if (config->heartbeat_ms < config->gate_deadline_ms)
 		warnings_add(
 		    &w, "heartbeat (%u ms) is shorter than gate-deadline (%u ms); set a longer one",

@@ -98,6 +98,7 @@ static void on_batch(void *arg)
 
 static const struct workers_ops workers_ops = {
     .table_fd = on_table_fd,
+    .tickets_fd = keys_fd,
     .notice = on_notice,
     .stored = on_stored,
     .batch = on_batch,
@@ -170,6 +171,8 @@ static const struct repl_ops repl_ops = {
     .acked = on_acked,
     .control = on_control_message,
     .peer_changed = on_peer_changed,
+    .say_tickets = keys_say,
+    .hear_tickets = keys_hear,
 };
 
 struct repl_config node_repl_config(const struct config *config)
@@ -275,7 +278,10 @@ static json_t *on_status(void *arg)
 
 static void on_command(void *arg, struct control_request *request, const char *name, json_t *args)
 {
-	roles_command(arg, request, name, args);
+	if (strcmp(name, "rekey") == 0)
+		keys_rekey(arg, request);
+	else
+		roles_command(arg, request, name, args);
 }
 
 static void on_request_gone(void *arg, struct control_request *request)
@@ -399,6 +405,8 @@ int node_new(struct node **out, struct event_base *base, struct config *config,
 	if (r == 0)
 		r = open_table(node, error, error_size);
 	if (r == 0)
+		r = keys_start(node, error, error_size);
+	if (r == 0)
 		r = start_repl(node, config, error, error_size);
 	if (r == 0)
 		r = start_workers(node, error, error_size);
@@ -438,6 +446,7 @@ void node_free(struct node *node)
 	control_free(node->control);
 	roles_deinit(node);
 	repl_free(node->repl);
+	tickets_free(node->tickets);
 	table_free(node->table);
 	if (node->tick)
 		event_free(node->tick);

@@ -1,5 +1,5 @@
 /* The insides of a node, for node.c (what flows), roles.c (the service address) and status.c (what
- * is shown). */
+ * is shown), keys.c (ticket keys). */
 #ifndef TLSBATON_DAEMON_PARTS_H
 #define TLSBATON_DAEMON_PARTS_H
 
@@ -9,6 +9,7 @@
 #include "daemon/node.h"
 #include "daemon/role.h"
 #include "daemon/switchover.h"
+#include "daemon/tickets.h"
 #include "daemon/workers.h"
 #include "repl/repl.h"
 #include "table/table.h"
@@ -18,6 +19,7 @@ struct node {
 	struct config *config;
 	struct table *table;
 	uint64_t epoch; /* its, as last seen */
+	struct tickets *tickets;
 	struct workers *workers;
 	struct repl *repl;
 	struct control *control;
@@ -66,5 +68,13 @@ void roles_look(struct node *node); /* asks the system whether this node holds t
 void roles_advise(
     struct node *node); /* once a second: whether anybody, or more than one, is active */
 void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
+
+/* keys.c: the group's ticket keys. */
+int keys_start(struct node *node, char *error, size_t error_size) MUST_CHECK;
+void keys_configure(struct node *node);
+int keys_fd(void *node); /* for a worker */
+void keys_say(void *node, struct ticket_state *out);
+void keys_hear(void *node, size_t peer, const struct ticket_state *tickets);
+void keys_rekey(struct node *node, struct control_request *request);
 
 #endif

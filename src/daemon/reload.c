@@ -131,5 +131,6 @@ void node_reload(struct node *node, struct config *config)
 	log_open("tlsbatond", config->log_target, config->log_level);
 	wc = node_workers_config(config, path, sizeof(path));
 	workers_configure(node->workers, &wc);
+	keys_configure(node);
 	log_notice("configuration reloaded from %s", config->path);
 }

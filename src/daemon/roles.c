@@ -409,7 +409,8 @@ void roles_command(struct node *node, struct control_request *request, const cha
 	if (!start && strcmp(name, "promote") != 0 && strcmp(name, "demote") != 0) {
 		refuse(
 		    request,
-		    "unknown command; this tlsbatond knows status, switchover, promote and demote");
+		    "unknown command; this tlsbatond knows status, rekey, switchover, promote and "
+		    "demote");
 		return;
 	}
 	if (!node->switchover) {

@@ -87,6 +87,9 @@ static json_t *workers_status(const struct node *node)
 	                "hits", integer(w.hits), "misses", integer(w.misses), "removals",
 	                integer(w.removals), "removals_ignored", integer(w.removals_ignored),
 	                "stateless", integer(w.stateless));
+	json_object_set_new(out, "tickets_issued", integer(w.tickets_issued));
+	json_object_set_new(out, "tickets_opened", integer(w.tickets_opened));
+	json_object_set_new(out, "tickets_refused", integer(w.tickets_refused));
 	json_object_set_new(out, "hits_early", integer(w.hits_early));
 	json_object_set_new(out, "gate_waits", integer(w.gate_waits));
 	json_object_set_new(out, "gate_timeouts", integer(w.gate_timeouts));
@@ -95,6 +98,25 @@ static json_t *workers_status(const struct node *node)
 	json_object_set_new(out, "gate_wait_us",
 	                    json_pack("{s:o, s:o}", "p50", integer(quantile_us(&w, 0.5)), "p99",
 	                              integer(quantile_us(&w, 0.99))));
+	return out;
+}
+
+/* Never a key, nor its name. */
+static json_t *tickets_status(const struct node *node)
+{
+	struct tickets_stats t;
+	json_t *out;
+
+	tickets_stats(node->tickets, &t);
+	out =
+	    json_pack("{s:s, s:i, s:i, s:b, s:o, s:o, s:o}", "resumption",
+	              tickets_word(t.resumption), "rotation_s", (int)(t.rotation_ms / 1000), "keys",
+	              (int)t.n_keys, "staged", t.staged, "rekeyed_s", integer(t.generation), "made",
+	              integer(t.n_made), "heard", integer(t.n_heard));
+	json_object_set_new(out, "current_age_s",
+	                    t.encrypts ? json_integer(t.current_age_ms / 1000) : json_null());
+	json_object_set_new(out, "next_s",
+	                    t.encrypts ? json_integer(t.next_ms / 1000) : json_null());
 	return out;
 }
 
@@ -173,6 +195,7 @@ json_t *node_status(struct node *node)
 	json_object_set_new(out, "service", service_status(node));
 	json_object_set_new(out, "table", table_status(node));
 	json_object_set_new(out, "workers", workers_status(node));
+	json_object_set_new(out, "tickets", tickets_status(node));
 	json_object_set_new(out, "peers", peers);
 	json_object_set_new(out, "replication", replication_status(node));
 	json_object_set_new(out, "expected_resumption", best < 0 ? json_null() : json_real(best));

@@ -117,12 +117,15 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 static int welcome(struct workers *workers, int fd)
 {
 	_cleanup_(worker_freep) struct worker *worker = NULL;
-	_cleanup_(closep) int ring_fd = -1, table_fd = -1;
+	_cleanup_(closep) int ring_fd = -1, table_fd = -1, tickets_fd = -1;
 	int r;
 
 	table_fd = workers->ops->table_fd(workers->arg);
 	if (table_fd < 0)
 		return table_fd;
+	tickets_fd = workers->ops->tickets_fd(workers->arg);
+	if (tickets_fd < 0)
+		return tickets_fd;
 	r = worker_new(&worker, workers, workers->config.ring_bytes, workers->copy, &ring_fd);
 	if (r < 0)
 		return r;
@@ -134,8 +137,8 @@ static int welcome(struct workers *workers, int fd)
 	                      memory_order_relaxed);
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
-	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes, (int[]){ring_fd, table_fd},
-	               HELLO_N_FDS);
+	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes,
+	               (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd}, HELLO_N_FDS);
 	if (r < 0)
 		return r;
 	worker->fd = fd;

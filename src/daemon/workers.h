@@ -1,6 +1,6 @@
 /*
  * The daemon's side of the workers: accepts them on a Unix socket, checks their credentials, hands each a
- * ring for its notices (src/ring), the read-only table and its counters, takes notices out of the rings,
+ * ring for its notices (src/ring), the table and the ticket keys read-only, and its counters, takes notices out of the rings,
  * and publishes acks. Single-threaded, on the daemon's event loop.
  */
 #ifndef TLSBATON_DAEMON_WORKERS_H
@@ -30,6 +30,8 @@ struct workers_config {
 struct workers_ops {
 	/* A read-only descriptor of the table for a new worker; the worker code closes it. */
 	int (*table_fd)(void *arg);
+	/* The same of the page of ticket keys. */
+	int (*tickets_fd)(void *arg);
 	/* One notice, already checked for lengths. Out: the position that must be acked before its gate opens
 	 * (0: at once). Pointers are borrowed for the call. */
 	void (*notice)(void *arg, const struct table_record *record, uint64_t *position);
@@ -45,7 +47,8 @@ struct workers_stats {
 	uint64_t n_malformed; /* notices that did not parse; their worker is disconnected */
 	/* Sums over all workers since the daemon's start, of struct tlsbaton_counters. */
 	uint64_t puts, lost, hits, hits_early, misses, removals, removals_ignored, stateless,
-	    gate_waits, gate_timeouts, gate_no_daemon;
+	    tickets_issued, tickets_opened, tickets_refused, gate_waits, gate_timeouts,
+	    gate_no_daemon;
 	uint64_t gate_wait_us
 	    [32]; /* how many gates waited below 2^i microseconds and at least 2^(i-1) */
 };

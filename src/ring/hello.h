@@ -1,7 +1,8 @@
 /*
- * What the daemon says to a worker that connected: one message on a SOCK_SEQPACKET socket, with two
+ * What the daemon says to a worker that connected: one message on a SOCK_SEQPACKET socket, with three
  * descriptors beside it (SCM_RIGHTS) if, and only if, the status is HELLO_WELCOME:
- *   1. the ring (ring.h), readable and writable, sealed;  2. the session table, read-only.
+ *   1. the ring (ring.h), readable and writable, sealed;  2. the session table, read-only;
+ *   3. the page of ticket keys (ticket/page.h), read-only.
  * The worker says nothing: the daemon knows it by its credentials. After that the socket carries single
  * bytes, each a wake-up: from the worker for a daemon that sleeps, from the daemon for a worker that
  * polls its gates. (An eventfd would do for the latter, but the worker could make it a blocking one and
@@ -13,8 +14,9 @@
 #include <stdint.h>
 
 #define HELLO_MAGIC 0x74626174 /* "tbat" */
-#define HELLO_VERSION 1        /* of this message, the ring and the table together */
-#define HELLO_N_FDS 2
+#define HELLO_VERSION                                                                              \
+	1 /* of this message, the ring, the table and the page of ticket keys together */
+#define HELLO_N_FDS 3
 
 enum hello_status {
 	HELLO_WELCOME,

@@ -32,6 +32,15 @@ static inline int64_t clock_coarse_wall_s(void)
 	return now.tv_sec;
 }
 
+/* The same in ms, exact to the last tick: for ticket keys. */
+static inline int64_t clock_coarse_wall_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Since 1970: for expiry, which all nodes share. It may jump. */
 static inline int64_t clock_wall_ms(void)
 {

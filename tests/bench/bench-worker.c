@@ -10,6 +10,8 @@
  *   tlsbaton_us        the same with the session shared
  *   cpu_ratio          median over the rounds of one by the other
  *   internal_instr …   instructions a handshake, counted by valgrind's callgrind (n/a without it)
+ *   tickets_us         as tlsbaton_us, with the session in a stateless ticket under a key of the group
+ *   ticket_bytes       of the ticket that the client then keeps and sends
  * and then how long a gate waited after each full handshake.
  */
 #include <errno.h>
@@ -27,6 +29,7 @@
 #endif
 
 #include "client/test-tls.h"
+#include "daemon/tickets.h"
 #include "daemon/workers.h"
 #include "tlsbaton.h"
 
@@ -36,7 +39,7 @@
 #define N_GATES 2000
 #define N_COUNTED 24 /* handshakes under callgrind */
 
-enum side { SIDE_INTERNAL, SIDE_SHARED, N_SIDES };
+enum side { SIDE_INTERNAL, SIDE_SHARED, SIDE_TICKETS, N_SIDES };
 enum kind { KIND_FULL, KIND_RESUMED };
 
 struct row {
@@ -76,6 +79,7 @@ static void die(const char *what)
 
 struct daemon_run {
 	struct table *table;
+	struct tickets *tickets;
 	struct workers *workers;
 };
 
@@ -84,6 +88,18 @@ static int run_table_fd(void *arg)
 	struct daemon_run *run = arg;
 
 	return table_fd(run->table);
+}
+
+static int run_tickets_fd(void *arg)
+{
+	struct daemon_run *run = arg;
+
+	return tickets_fd(run->tickets);
+}
+
+static void run_tickets_changed(void *arg)
+{
+	(void)arg;
 }
 
 static void run_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -111,10 +127,18 @@ static void run_batch(void *arg)
 
 static void daemon_main(const struct bench *bench)
 {
-	static const struct workers_ops ops = {.table_fd = run_table_fd,
-	                                       .notice = run_notice,
-	                                       .stored = run_stored,
-	                                       .batch = run_batch};
+	static const struct workers_ops ops = {
+	    .table_fd = run_table_fd,
+	    .tickets_fd = run_tickets_fd,
+	    .notice = run_notice,
+	    .stored = run_stored,
+	    .batch = run_batch,
+	};
+	/* Contexts that want no tickets say so themselves. */
+	static const struct tickets_config tickets = {
+	    .resumption = TICKET_BOTH,
+	    .rotation_ms = 3600 * 1000,
+	};
 	struct event_base *base = event_base_new();
 	struct daemon_run run;
 	struct workers_config config = {
@@ -123,11 +147,14 @@ static void daemon_main(const struct bench *bench)
 	    .n_max = 64,
 	    .gate_deadline_ms = 20,
 	};
-	char path[64], why[128];
+	char path[64], keys[64], why[128];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(path, sizeof(path), "%s/table", bench->directory);
+	snprintf(keys, sizeof(keys), "%s/ticket-keys", bench->directory);
 	if (table_open(&run.table, path, 64 << 20, false, time(NULL), why, sizeof(why)) < 0 ||
+	    tickets_new(&run.tickets, base, keys, &tickets, run_tickets_changed, &run, why,
+	                sizeof(why)) < 0 ||
 	    workers_new(&run.workers, base, &config, &ops, &run) < 0)
 		_exit(1);
 	event_base_dispatch(base);
@@ -199,7 +226,9 @@ static void arm_init(struct arm *arm, const struct bench *bench, const struct ro
 		die("no SSL_CTX");
 	if (side == SIDE_INTERNAL)
 		SSL_CTX_set_session_cache_mode(arm->server, SSL_SESS_CACHE_SERVER);
-	else if (tlsbaton_attach(bench->baton, arm->server) != 0)
+	if (side == SIDE_TICKETS)
+		SSL_CTX_clear_options(arm->server, SSL_OP_NO_TICKET);
+	if (side != SIDE_INTERNAL && tlsbaton_attach(bench->baton, arm->server) != 0)
 		die("cannot attach");
 	for (unsigned i = 0; i < N_POOL; i++)
 		connect_once(bench, arm, KIND_FULL, &outcome);
@@ -239,8 +268,17 @@ static double percentile(double *values, size_t n, double p)
 	return values[(size_t)(p * (double)(n - 1))];
 }
 
+static size_t ticket_bytes(const struct arm *arm)
+{
+	const unsigned char *ticket;
+	size_t n;
+
+	SSL_SESSION_get0_ticket(arm->pool[0], &ticket, &n);
+	return n;
+}
+
 static void measure(const struct bench *bench, const struct row *row, double us[N_SIDES],
-                    double *ratio)
+                    double *ratio, size_t *n_ticket)
 {
 	struct arm arms[N_SIDES];
 	double round_us[N_SIDES][N_ROUNDS], ratios[N_ROUNDS];
@@ -262,6 +300,7 @@ static void measure(const struct bench *bench, const struct row *row, double us[
 			round_us[side][round] = middle_half(values[side], n);
 		ratios[round] = round_us[SIDE_SHARED][round] / round_us[SIDE_INTERNAL][round];
 	}
+	*n_ticket = ticket_bytes(&arms[SIDE_TICKETS]);
 	for (int side = 0; side < N_SIDES; side++) {
 		us[side] = percentile(round_us[side], N_ROUNDS, 0.5);
 		arm_deinit(&arms[side]);
@@ -383,21 +422,22 @@ static double instructions(const struct bench *bench, const char *self, size_t r
 static void print_row(const struct bench *bench, const char *self, size_t i, bool count)
 {
 	const struct row *row = &rows[i];
-	double us[N_SIDES], n_instructions[N_SIDES] = {-1, -1}, ratio;
+	double us[N_SIDES], n_instructions[SIDE_TICKETS] = {-1, -1}, ratio;
+	size_t n_ticket;
 
-	measure(bench, row, us, &ratio);
-	for (int side = 0; count && side < N_SIDES; side++)
+	measure(bench, row, us, &ratio, &n_ticket);
+	for (int side = 0; count && side < SIDE_TICKETS; side++)
 		n_instructions[side] = instructions(bench, self, i, side);
 	printf("%s %s %s %.1f %.1f %.3f ", row->version == TLS1_2_VERSION ? "1.2" : "1.3",
 	       row->key == TLS_KEY_RSA ? "rsa2048" : "p256",
 	       row->kind == KIND_FULL ? "full" : "resumed", us[SIDE_INTERNAL], us[SIDE_SHARED],
 	       ratio);
 	if (n_instructions[0] < 0 || n_instructions[1] < 0)
-		printf("n/a n/a n/a\n");
+		printf("n/a n/a n/a");
 	else
-		printf("%.0f %.0f %.3f\n", n_instructions[SIDE_INTERNAL],
-		       n_instructions[SIDE_SHARED],
+		printf("%.0f %.0f %.3f", n_instructions[SIDE_INTERNAL], n_instructions[SIDE_SHARED],
 		       n_instructions[SIDE_SHARED] / n_instructions[SIDE_INTERNAL]);
+	printf(" %.1f %zu\n", us[SIDE_TICKETS], n_ticket);
 	fflush(stdout);
 }
 
@@ -412,7 +452,8 @@ static void open_handle(struct bench *bench)
 
 static void bench_clean(const struct bench *bench)
 {
-	static const char *const names[] = {"table", "worker.sock", "key0.pem", "key1.pem"};
+	static const char *const names[] = {"table", "ticket-keys", "worker.sock", "key0.pem",
+	                                    "key1.pem"};
 	char path[64];
 
 	if (bench->daemon > 0) {
@@ -452,7 +493,7 @@ int main(int argc, char **argv)
 		daemon_start(&bench);
 	open_handle(&bench);
 	printf("tls key kind internal_us tlsbaton_us cpu_ratio internal_instr tlsbaton_instr "
-	       "instr_ratio\n");
+	       "instr_ratio tickets_us ticket_bytes\n");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		print_row(&bench, argv[0], i, count && !getenv("BENCH_QUICK"));
 	measure_gates(&bench);

@@ -23,9 +23,10 @@
  * Secrets. No copy of a DER is made here: libtlsbaton reads mod_ssl's buffer and writes to it, and
  * leaves it untouched when there is nothing to give.
  *
- * What is not stored. With tickets allowed, TLS 1.3's sessions are stateless: OpenSSL reports each
- * as new although its state went into the client's ticket, encrypted by a key of this server alone,
- * and never looks one up. (TLS 1.2 does not even report them.)
+ * What is not stored. With tickets, TLS 1.3's sessions are stateless: OpenSSL reports each as new
+ * although its state went into the client's ticket, encrypted by a key of the group, and never
+ * looks one up. (TLS 1.2 does not even report them.) And where the group resumes by tickets only,
+ * what a client without tickets is given a session ID for.
  *
  * Lifetime. Each TLS 1.3 resumption makes a new session, to which OpenSSL gives a whole new
  * lifetime. A client could so stay authenticated for ever by one certificate check. The lifetime
@@ -181,6 +182,12 @@ static bool is_stateless(const SSL *ssl)
 	return SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET);
 }
 
+static bool is_stored(tlsbaton *baton, const SSL *ssl)
+{
+	return tlsbaton_resumption(baton) != TLSBATON_TICKETS ||
+	       (SSL_get_options(ssl) & SSL_OP_NO_TICKET) != 0;
+}
+
 static apr_status_t cache_store(ap_socache_instance_t *cache, server_rec *s,
                                 const unsigned char *id, unsigned int id_len, apr_time_t expiry,
                                 unsigned char *der, unsigned int der_len, apr_pool_t *pool)
@@ -194,6 +201,8 @@ static apr_status_t cache_store(ap_socache_instance_t *cache, server_rec *s,
 		tlsbaton_note_stateless(cache->baton);
 		return APR_ENOTIMPL;
 	}
+	if (connection != NULL && !is_stored(cache->baton, connection->ssl))
+		return APR_ENOTIMPL;
 	if (connection != NULL && connection->expires_s != 0 &&
 	    SSL_session_reused(connection->ssl) && connection->expires_s < expires_s)
 		expires_s = connection->expires_s;

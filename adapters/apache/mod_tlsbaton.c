@@ -3,13 +3,11 @@
  *
  *     LoadModule tlsbaton_module /usr/lib/apache2/modules/mod_tlsbaton.so
  *     SSLSessionCache tlsbaton
- *     SSLSessionTickets off
  *
- * The first two lines are all of it; the third makes TLS 1.3 (and TLS 1.2 clients that know
- * tickets) keep its sessions on the server, where they can be shared, and a line in the error log
- * asks for it if it is missing. No directive is added: mod_ssl takes its session cache from a
- * provider by name (cache.c), and through an optional hook it says when a handshake is about to
- * start (connection.c).
+ * That is all of it. No directive is added: mod_ssl takes its session cache from a provider by name
+ * (cache.c); through one optional hook it says when it has set up a server, whose tickets then are
+ * the group's or turned off (below), and through another when a handshake is about to start
+ * (connection.c).
  *
  * Order. Nothing depends on the order of the LoadModule lines: modules register providers and hooks
  * as they are loaded, before the first other directive is read; mod_ssl looks the provider up when
@@ -55,24 +53,19 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 	return OK;
 }
 
-/* mod_ssl has configured a virtual host; called for each, after the cache's init. */
+/*
+ * mod_ssl has configured a virtual host; called for each, after the cache's init. Where the group's resumption is
+ * stateful, or there is no daemon to say, its tickets are turned off; else their keys are the group's.
+ */
 static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 {
 	ap_socache_instance_t *cache = cache_active();
 
-	if (cache == NULL || cache->tickets_said || is_proxy ||
-	    (SSL_CTX_get_options(ctx) & SSL_OP_NO_TICKET))
+	if (cache == NULL || is_proxy || tlsbaton_attach_tickets(cache->baton, ctx) == 0)
 		return OK;
-	cache->tickets_said = true;
-	ap_log_error(
-	    APLOG_MARK, APLOG_WARNING, 0, s,
-	    "session tickets are on for the %s%s:%u, and perhaps others: a session in a "
-	    "stateless ticket can be resumed on this server only, and is not stored; write "
-	    "'SSLSessionTickets off' beside SSLSessionCache to share it",
-	    s->defn_name != NULL ? "virtual host at " : "server ",
-	    s->defn_name != NULL ? s->defn_name : s->server_hostname,
-	    s->defn_name != NULL ? s->defn_line_number : s->port);
-	return OK;
+	ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "out of memory for the ticket keys of %s:%u",
+	             s->server_hostname, s->port);
+	return HTTP_INTERNAL_SERVER_ERROR;
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)

@@ -22,8 +22,7 @@ extern module tlsbaton_module;
 /* One `SSLSessionCache tlsbaton[:path]`; Apache leaves the struct of this name to the provider. */
 struct ap_socache_instance_t {
 	const char *socket_path;
-	tlsbaton *baton;   /* NULL before init */
-	bool tickets_said; /* the line about stateless tickets is out */
+	tlsbaton *baton; /* NULL before init */
 };
 
 extern const ap_socache_provider_t cache_provider;

@@ -117,13 +117,12 @@ static void check_server(ngx_conf_t *cf, const ngx_http_core_srv_conf_t *core, s
 {
 	ngx_http_ssl_srv_conf_t *ssl = ssl_of(core);
 
-	if (!(SSL_CTX_get_options(ssl->ssl.ctx) & SSL_OP_NO_TICKET) && !said->tickets) {
+	if (ssl->session_ticket_keys != NULL && !said->tickets) {
 		said->tickets = true;
 		ngx_log_error(
 		    NGX_LOG_WARN, cf->log, 0,
-		    "tlsbaton: session tickets are on for the server in %s:%ui, and perhaps "
-		    "others: a session in a stateless ticket can be resumed on this server only, "
-		    "and is not stored; write \"ssl_session_tickets off\" to share it",
+		    "tlsbaton: \"ssl_session_ticket_key\" has no effect for the server in %s:%ui, "
+		    "and perhaps others: tickets have the keys of the group; remove it",
 		    core->file_name, core->line);
 	}
 	if ((ssl->shm_zone != NULL || ssl->builtin_session_cache != NGX_SSL_NONE_SCACHE) &&

@@ -78,12 +78,12 @@ until_true()
 DAEMON_PID=
 DAEMON_OUT=
 
-# daemon_start now|hold|late=MS DEADLINE_MS
+# daemon_start now|hold|late=MS DEADLINE_MS [stateful|tickets|both]
 daemon_start()
 {
 	local line
 	# shellcheck disable=SC2093 # the exec in the substitution gives $! the daemon's own process ID
-	exec {DAEMON_OUT}< <(exec "$DAEMON" "$SOCKET" "$T/table" "$1" "$2" www-data)
+	exec {DAEMON_OUT}< <(exec "$DAEMON" "$SOCKET" "$T/table" "$1" "$2" www-data "${3:-stateful}")
 	DAEMON_PID=$!
 	read -r -t 10 line <&"$DAEMON_OUT" || fail "the daemon did not start"
 	[ "$line" = ready ] || fail "the daemon said: $line"

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The lab's tlsbatond on each node, and the operator's command that talks to them.
 #
-# The daemons run as nobody, since the lab makes no accounts. LAB_TABLE_SIZE, LAB_GATE_MS and
-# LAB_HEARTBEAT_MS set what their configuration says about these; what LAB_DAEMON_PREFIX holds goes before
+# The daemons run as nobody, since the lab makes no accounts. LAB_TABLE_SIZE, LAB_GATE_MS,
+# LAB_HEARTBEAT_MS and LAB_ROTATION_S set what their configuration says about these; what LAB_DAEMON_PREFIX holds goes before
 # their command.
 
 TLSBATOND=$LAB_BUILD/src/daemon/tlsbatond
@@ -34,7 +34,8 @@ notification_address()
 
 daemon_configure()
 {
-	local node=$1 peer start=standby
+	local node=$1 peer start=standby resumption=stateful
+	[ "$LAB_TICKETS" = off ] || resumption=both
 	peer=$(other_node "$node")
 	[ "$node" != a ] || start=active
 	cat >"$LAB_STATE/$node/tlsbaton.conf" <<-END
@@ -46,6 +47,8 @@ daemon_configure()
 		worker-users = {"www-data"}
 		gate-deadline = "${LAB_GATE_MS:-20}"
 		heartbeat = "${LAB_HEARTBEAT_MS:-500}"
+		resumption = "$resumption"
+		ticket-rotation = "${LAB_ROTATION_S:-3600}"
 		key-file = "$LAB_STATE/group.key"
 		listen = "$(notification_address "$node"):7410"
 		peer $peer {

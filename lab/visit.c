@@ -164,6 +164,9 @@ static const char *visit_handshake(struct exchange *x)
 		return wrong;
 	x->result->handshaken = true;
 	x->result->resumed = SSL_session_reused(x->ssl);
+	/* With TLS 1.2 a resumption may renew the ticket, of which the callback is not told. */
+	if (x->result->resumed && SSL_version(x->ssl) == TLS1_2_VERSION)
+		(void)on_session(x->ssl, SSL_get_session(x->ssl));
 	return NULL;
 }
 

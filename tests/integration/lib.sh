@@ -152,3 +152,16 @@ client_said()
 	[ -n "$line" ] || cat "$scratch/$1.err" >&2
 	echo "${line:-nothing}"
 }
+
+# A worker comes back to the daemon when it has something to do.
+is_back()
+{
+	is_serving "$1" && status_is "$1" '.workers.connected >= 1'
+}
+
+# picks_up_on NODE: waits until its workers and its peer are back at its daemon.
+picks_up_on()
+{
+	wait_for "the server's workers are back at the daemon of $1" is_back "$1"
+	daemons_wait_in_sync
+}

@@ -15,25 +15,26 @@ static void test_everything(void **state)
 {
 	_cleanup_(config_freep) struct config *c = NULL;
 	char error[512];
-	int r = test_config_load(
-	    *state,
-	    "# a comment, which libconfuse alone would count twice\n"
-	    "node = \"a\" // another\n"
-	    "group = web /* and\n one more */\n"
-	    "user = root\n"
-	    "run-directory = /var/lib/x//y\n"
-	    "table-size = 2G\n"
-	    "worker-users = {root,\n # in a list\n daemon}\n"
-	    "worker-groups = {\"daemon\"}\n"
-	    "workers-max = 7\nring-size = 512K\ngate-deadline = 50\nheartbeat = 1000\n"
-	    "listen = \"[2001:db8::1]:1\"\n"
-	    "peer b { address = 10.78.0.2:7410 }\n"
-	    "peer c {\n address = \"[2001:db8::3]:7410\"\n}\n"
-	    "key-file = @\n"
-	    "service eth1 {\n addresses = {\"10.77.0.10/24\", 2001:db8::10/64}\n"
-	    " start-as = active\n interface-down = yes\n announce = 0\n}\n"
-	    "http = \"[::1]:80\"\nlog = syslog\nlog-level = debug",
-	    &c, error);
+	int r =
+	    test_config_load(*state,
+	                     "# a comment, which libconfuse alone would count twice\n"
+	                     "node = \"a\" // another\n"
+	                     "group = web /* and\n one more */\n"
+	                     "user = root\n"
+	                     "run-directory = /var/lib/x//y\n"
+	                     "table-size = 2G\n"
+	                     "worker-users = {root,\n # in a list\n daemon}\n"
+	                     "worker-groups = {\"daemon\"}\n"
+	                     "workers-max = 7\nring-size = 512K\ngate-deadline = 50\nheartbeat = "
+	                     "1000\nresumption = both\nticket-rotation = 600\n"
+	                     "listen = \"[2001:db8::1]:1\"\n"
+	                     "peer b { address = 10.78.0.2:7410 }\n"
+	                     "peer c {\n address = \"[2001:db8::3]:7410\"\n}\n"
+	                     "key-file = @\n"
+	                     "service eth1 {\n addresses = {\"10.77.0.10/24\", 2001:db8::10/64}\n"
+	                     " start-as = active\n interface-down = yes\n announce = 0\n}\n"
+	                     "http = \"[::1]:80\"\nlog = syslog\nlog-level = debug",
+	                     &c, error);
 
 	assert_string_equal(error, "");
 	assert_int_equal(r, 0);
@@ -52,6 +53,8 @@ static void test_everything(void **state)
 	assert_int_equal(c->ring_bytes, 512 << 10);
 	assert_int_equal(c->gate_deadline_ms, 50);
 	assert_int_equal(c->heartbeat_ms, 1000);
+	assert_int_equal(c->resumption, TICKET_BOTH);
+	assert_int_equal(c->ticket_rotation_s, 600);
 	assert_string_equal(c->listen, "[2001:db8::1]:1");
 	assert_int_equal(c->n_peers, 2);
 	assert_string_equal(c->peers[0].name, "b");
@@ -83,6 +86,8 @@ static void test_defaults(void **state)
 	assert_int_equal(c->ring_bytes, 1 << 20);
 	assert_int_equal(c->gate_deadline_ms, 20);
 	assert_int_equal(c->heartbeat_ms, 500);
+	assert_int_equal(c->resumption, TICKET_STATEFUL);
+	assert_int_equal(c->ticket_rotation_s, 3600);
 	assert_string_equal(c->listen, "[::]:7410");
 	assert_string_equal(c->http, "127.0.0.1:7411");
 	assert_false(c->has_service);
@@ -153,6 +158,9 @@ static const struct mistake {
     {BASE "gate-deadline = 20ms\n", 4, "'20ms' is not a number", "in ms"},
     {BASE "gate-deadline = -1\n", 4, "'-1' is not a number", "in ms"},
     {BASE "heartbeat = 49\n", 4, "out of range", "from 50"},
+    {BASE "ticket-rotation = 1\n", 4, "out of range", "from 2"},
+    {BASE "ticket-rotation = 604801\n", 4, "out of range", "to 604800"},
+    {BASE "resumption = ticket\n", 4, "resumption", "tickets"},
     {BASE "heartbeat = 4294967796\n", 4, "out of range", "from 50"},
     {BASE "listen = 10.0.0.1\n", 4, "not an address and port", "192.0.2.7:7410"},
     {BASE "listen = 10.0.0.1:0\n", 4, "no port", "192.0.2.7:7410"},

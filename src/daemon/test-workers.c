@@ -10,14 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/tickets.h"
 #include "daemon/worker.h"
 #include "tlsbaton.h"
 
 struct fixture {
-	char directory[64], socket_path[96], table_path[96];
+	char directory[64], socket_path[96], table_path[96], tickets_path[96];
 	struct workers_config config;
 	struct event_base *base;
 	struct table *table;
+	struct tickets *tickets;
 	struct workers *workers;
 	uint64_t position; /* what the next notices are given */
 	unsigned n_notices;
@@ -29,6 +31,18 @@ static int on_table_fd(void *arg)
 	struct fixture *f = arg;
 
 	return table_fd(f->table);
+}
+
+static int on_tickets_fd(void *arg)
+{
+	struct fixture *f = arg;
+
+	return tickets_fd(f->tickets);
+}
+
+static void on_tickets_changed(void *arg)
+{
+	(void)arg;
 }
 
 static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -66,7 +80,16 @@ static void on_batch(void *arg)
 static int set_up(void **state)
 {
 	static const struct workers_ops ops = {
-	    .table_fd = on_table_fd, .notice = on_notice, .stored = on_stored, .batch = on_batch};
+	    .table_fd = on_table_fd,
+	    .tickets_fd = on_tickets_fd,
+	    .notice = on_notice,
+	    .stored = on_stored,
+	    .batch = on_batch,
+	};
+	static const struct tickets_config tickets = {
+	    .resumption = TICKET_STATEFUL,
+	    .rotation_ms = TICKET_ROTATION_MS_MAX,
+	};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct tlsbaton_options options = {.size = sizeof(options), .connect_ms = 1};
 	char why[128];
@@ -75,6 +98,7 @@ static int set_up(void **state)
 	assert_non_null(mkdtemp(f->directory));
 	snprintf(f->socket_path, sizeof(f->socket_path), "%s/worker.sock", f->directory);
 	snprintf(f->table_path, sizeof(f->table_path), "%s/table", f->directory);
+	snprintf(f->tickets_path, sizeof(f->tickets_path), "%s/ticket-keys", f->directory);
 	f->config = (struct workers_config){.socket_path = f->socket_path,
 	                                    .ring_bytes = RING_BYTES_MIN,
 	                                    .n_max = 2,
@@ -82,6 +106,9 @@ static int set_up(void **state)
 	f->base = event_base_new();
 	assert_true(table_open(&f->table, f->table_path, TABLE_SIZE_MIN, false, time(NULL), why,
 	                       sizeof(why)) >= 0);
+	assert_int_equal(tickets_new(&f->tickets, f->base, f->tickets_path, &tickets,
+	                             on_tickets_changed, f, why, sizeof(why)),
+	                 0);
 	assert_int_equal(workers_new(&f->workers, f->base, &f->config, &ops, f), 0);
 	options.socket_path = f->socket_path;
 	assert_int_equal(tlsbaton_new(&f->baton, &options), 0);
@@ -96,9 +123,11 @@ static int tear_down(void **state)
 
 	tlsbaton_free(f->baton);
 	workers_free(f->workers);
+	tickets_free(f->tickets);
 	table_free(f->table);
 	event_base_free(f->base);
 	unlink(f->table_path);
+	unlink(f->tickets_path);
 	rmdir(f->directory);
 	free(f);
 	return 0;

@@ -47,6 +47,10 @@ static void test_commands(void **state)
 	assert_string_equal(b->args, "{}");
 	assert_int_equal(test_cli_run(b, "-c", b->config, "demote", NULL), CLI_DONE);
 	assert_string_equal(b->name, "demote");
+	assert_int_equal(test_cli_run(b, "-c", b->config, "rekey", NULL), CLI_DONE);
+	assert_string_equal(b->name, "rekey");
+	assert_string_equal(b->args, "{}");
+	ASSERT_HOLDS(b->out, "all tickets of before are void");
 
 	b->refusal = "b is not in sync; wait, or use --force\n\033[2J";
 	assert_int_equal(test_cli_run(b, "-c", b->config, "switchover", NULL), CLI_FAILED);
@@ -74,6 +78,7 @@ static void test_usage(void **state)
 	    {{"sessions", "b"}, "unexpected argument \"b\""},
 	    {{"switchover", "b"}, "unexpected argument \"b\""},
 	    {{"promote", "b"}, "unexpected argument \"b\""},
+	    {{"rekey", "b"}, "unexpected argument \"b\""},
 	    {{"demote", "--force"}, "unrecognized option"},
 	    {{"check", "a", "b"}, "unexpected argument \"b\""},
 	    {{"keygen", "a", "b"}, "unexpected argument \"b\""},
@@ -85,7 +90,7 @@ static void test_usage(void **state)
 	    {{"switchover", "--timeout", ""}, "--timeout: \"\""},
 	};
 	static const char *const commands[] = {"status", "sessions", "switchover", "promote",
-	                                       "demote", "keygen",   "check"};
+	                                       "demote", "rekey",    "keygen",     "check"};
 	struct test_cli *b = *state;
 	static char help[sizeof(b->out)];
 

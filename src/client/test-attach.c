@@ -382,18 +382,18 @@ static void test_the_client_end_is_left_alone(void **state)
 	struct fixture *f = *state;
 	SSL_SESSION *session = NULL;
 
-	start(f);
-	open_contexts(f, TLS1_2_VERSION);
+	server_start(f);
+	server_open_contexts(f, TLS1_2_VERSION);
 	SSL_CTX_set_session_cache_mode(f->client, SSL_SESS_CACHE_BOTH);
 	assert_int_equal(tlsbaton_attach(f->baton, f->client), 0);
 	assert_int_equal(SSL_CTX_get_session_cache_mode(f->client),
 	                 SSL_SESS_CACHE_BOTH | SSL_SESS_CACHE_NO_INTERNAL);
 	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
 	/* The client's own callback has the session, the daemon only the server's. */
-	assert_false(visit(f, &session));
+	assert_false(server_visit(f, &session));
 	assert_non_null(session);
-	assert_int_equal(count(f).puts, 1);
-	assert_true(visit(f, &session));
+	assert_int_equal(server_count(f).puts, 1);
+	assert_true(server_visit(f, &session));
 	SSL_SESSION_free(session);
 }
 
@@ -401,17 +401,17 @@ static void test_no_session_id_context(void **state)
 {
 	struct fixture *f = *state;
 
-	start(f);
+	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
 
-		open_contexts(f, versions[i]);
+		server_open_contexts(f, versions[i]);
 		SSL_CTX_set_session_id_context(f->server, NULL, 0);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
 		/* Who asks for certificates makes a full handshake of it, not none. */
 		SSL_CTX_set_verify(f->server, SSL_VERIFY_PEER, NULL);
-		assert_false(visit(f, &session));
+		assert_false(server_visit(f, &session));
 		SSL_SESSION_free(session);
 	}
 }

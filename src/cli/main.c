@@ -9,8 +9,8 @@
 #include "daemon/config_value.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_status, &cli_sessions, &cli_switchover, &cli_promote,
-    &cli_demote, &cli_rekey,    &cli_keygen,     &cli_check, &cli_run,
+    &cli_status, &cli_sessions, &cli_switchover, &cli_promote, &cli_demote,
+    &cli_rekey,  &cli_keygen,   &cli_check,      &cli_run,
 };
 
 static const char global_options[] =

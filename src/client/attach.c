@@ -286,7 +286,7 @@ int attach_prepare(SSL_CTX *ctx)
 {
 	if (!has_indexes() || !SSL_CTX_set_ex_data(ctx, index_attached, NULL))
 		return -ENOMEM;
-	return 0;
+	return tickets_prepare(ctx);
 }
 
 int attach_state(const SSL *ssl)
@@ -306,6 +306,9 @@ int attach_ssl(struct tlsbaton *baton, SSL *ssl)
 	int r = tlsbaton_attach(baton, ctx);
 
 	if (r < 0 && r != -EBUSY)
+		return r;
+	r = tickets_attach_ssl(baton, ssl);
+	if (r < 0)
 		return r;
 	return SSL_set_ex_data(ssl, index_origin, SSL_CTX_get_ex_data(ctx, index_attached))
 	           ? 0

@@ -147,6 +147,10 @@ int attach_state(const SSL *ssl) MUST_CHECK;
  * a time. Returns 0 or -ENOMEM. */
 int attach_ssl(struct tlsbaton *baton, SSL *ssl) MUST_CHECK;
 
+/* tickets.c, for attaching late: as attach_prepare() and attach_ssl(), which call them. */
+int tickets_prepare(SSL_CTX *ctx) MUST_CHECK;
+int tickets_attach_ssl(struct tlsbaton *baton, SSL *ssl) MUST_CHECK;
+
 /* fork.c */
 int fork_register(struct tlsbaton *baton) MUST_CHECK;
 void fork_unregister(struct tlsbaton *baton);

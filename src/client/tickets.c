@@ -134,17 +134,37 @@ int tlsbaton_resumption(tlsbaton *baton)
 	return (int)ticket_page_resumption(baton->tickets);
 }
 
+static bool is_ready(void)
+{
+	return CRYPTO_THREAD_run_once(&once, make_once) && cipher && index_context >= 0 &&
+	       index_origin >= 0;
+}
+
+static bool is_wanted(struct tlsbaton *baton)
+{
+	const int resumption = tlsbaton_resumption(baton);
+
+	return resumption == TLSBATON_TICKETS || resumption == TLSBATON_BOTH;
+}
+
+int tickets_prepare(SSL_CTX *ctx)
+{
+	return is_ready() && SSL_CTX_set_ex_data(ctx, index_context, NULL) ? 0 : -ENOMEM;
+}
+
+int tickets_attach_ssl(struct tlsbaton *baton, SSL *ssl)
+{
+	if (!is_wanted(baton))
+		SSL_set_options(ssl, SSL_OP_NO_TICKET);
+	return SSL_set_ex_data(ssl, index_origin, baton) ? 0 : -ENOMEM;
+}
+
 int tlsbaton_attach_tickets(tlsbaton *baton, SSL_CTX *ctx)
 {
-	int resumption = tlsbaton_resumption(baton);
-
-	if (!CRYPTO_THREAD_run_once(&once, make_once) || !cipher || index_context < 0 ||
-	    index_origin < 0)
-		return -ENOMEM;
-	if (!SSL_CTX_set_ex_data(ctx, index_context, baton) ||
+	if (!is_ready() || !SSL_CTX_set_ex_data(ctx, index_context, baton) ||
 	    !SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket))
 		return -ENOMEM;
-	if (resumption != TLSBATON_TICKETS && resumption != TLSBATON_BOTH)
+	if (!is_wanted(baton))
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	return 0;
 }

@@ -67,7 +67,7 @@ struct tlsbaton_options {
 	unsigned connect_ms; /* how long tlsbaton_new() may wait for the daemon; 0: 200 */
 };
 
-/* What a worker process has counted since it started; all but the last are also summed up by the daemon. */
+/* What a worker process has counted since it started; all but `reconnects` are also summed up by the daemon. */
 struct tlsbaton_counters {
 	uint64_t puts;             /* notices sent */
 	uint64_t lost;             /* notices without room or daemon */
@@ -84,6 +84,8 @@ struct tlsbaton_counters {
 	uint64_t gate_timeouts;   /* gates that opened at the deadline */
 	uint64_t gate_no_daemon;  /* gates that opened because the daemon hung or was gone */
 	uint64_t reconnects;      /* connections to the daemon after the first */
+	uint64_t
+	    refused_policy; /* sessions not honoured: of another policy or name, or beyond their end */
 };
 
 /*
@@ -103,8 +105,8 @@ void tlsbaton_free(tlsbaton *baton);
  * and called first (new, remove) or after a miss (get). Where the context is also used for connections to other
  * servers, their sessions are left to those callbacks alone, and SSL_SESS_CACHE_CLIENT stays as it was. A context with SSL_VERIFY_PEER needs a session ID
  * context from its user (SSL_CTX_set_session_id_context(3)), or OpenSSL resumes nothing.
- * Calls tlsbaton_attach_tickets(), too. Sessions that OpenSSL put into a stateless ticket are counted, not
- * stored. Call it before the first connection. Returns 0, -EBUSY (attached already), -ENOMEM.
+ * Includes what tlsbaton_attach_tickets() and tlsbaton_guard() do. Sessions that OpenSSL put into a stateless ticket
+ * are counted, not stored. Returns 0, -EBUSY (attached already), -ENOMEM.
  */
 int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx);
 
@@ -127,6 +129,25 @@ enum tlsbaton_resumption {
 	TLSBATON_BOTH,     /* in tickets; on the nodes for clients that take none */
 };
 int tlsbaton_resumption(tlsbaton *baton);
+
+/*
+ * Sees to it that sessions are resumed only where they would have been made: under the same policy towards clients
+ * (session ID context, client certificates, trust store), for the same server name, and before the lifetime of
+ * their first handshake or the client's certificate has ended. That holds for session IDs, TLS 1.3 and stateless
+ * tickets, on all nodes. What is refused is a full handshake. By itself for servers that have a cache of their own
+ * and use tlsbaton_session_put(); tlsbaton_attach() includes it.
+ *
+ * Call it when the context is configured and before its first connection, for each context that a client's name can
+ * lead to: sessions made under one that is not guarded are not honoured. Keeps what it needs at the end of the
+ * session's application data, puts OpenSSL's internal cache out of use, and takes
+ * SSL_CTX_set_session_ticket_cb(3), which has no getter: a server that sets these callbacks itself must not guard
+ * its contexts. Returns 0, -EBUSY (guarded already), -ENOMEM.
+ */
+int tlsbaton_guard(tlsbaton *baton, SSL_CTX *ctx);
+
+/* When the session of `ssl` and all that come of it end, in seconds since 1970; 0: never resumed. Only for contexts
+ * given to tlsbaton_guard() or tlsbaton_attach(), once their new-session callback was called. */
+int64_t tlsbaton_ssl_expires(const SSL *ssl);
 
 /* The number of the last notice that was sent for a session of `ssl` (for the gate): one that it made, or one that
  * it resumes and that was not yet where the policy wants it; 0: none. Only for contexts given to

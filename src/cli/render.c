@@ -191,6 +191,9 @@ static void render_workers(FILE *out, const json_t *workers)
 	print_count(out, misses, "miss", "misses");
 	if (hits + misses)
 		fprintf(out, " (%s found)", share_words((double)hits / (double)(hits + misses), a));
+	if (count_of(workers, "refused_policy"))
+		fprintf(out, "; %s refused by policy",
+		        count_words(count_of(workers, "refused_policy"), a));
 	fputc('\n', out);
 	label(out, "Removals");
 	fprintf(out, "%s shared, %s ignored\n", count_words(count_of(workers, "removals"), a),
@@ -252,6 +255,21 @@ static void pad_text(FILE *out, const char *text, int width)
 	fprintf(out, "%*s", MAX(width - (int)strlen(text), 0) + 2, "");
 }
 
+static void render_difference(FILE *out, const json_t *peer, int indent)
+{
+	static const char *const lines[] = {
+	    "its servers ask other things of clients than ours: their sessions do",
+	    "not resume here, nor ours there; make ssl_verify_client, trusted",
+	    "certificates and their like the same on both, and reload the servers",
+	};
+
+	if (strcmp(text_of(peer, "policies"), "differ") != 0)
+		return;
+	/* Names of up to 8 leave 80 columns enough. */
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		fprintf(out, "%*s%s\n", indent, "", lines[i]);
+}
+
 static void render_peers(FILE *out, const json_t *peers)
 {
 	int name_width = 4;
@@ -291,6 +309,7 @@ static void render_peers(FILE *out, const json_t *peers)
 			cli_print_text(out, text_of(peer, "error"));
 			fputc('\n', out);
 		}
+		render_difference(out, peer, MIN(name_width + 2, 10));
 	}
 }
 

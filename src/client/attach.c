@@ -5,15 +5,14 @@
  * SSL_CTX, the session callbacks stay the first one's. OpenSSL does not tell which that was, so a hook at
  * the making of each SSL notes it (`index_origin`).
  *
- * Lifetimes. A TLS 1.3 resumption makes new sessions, and OpenSSL starts their lifetime afresh: a client
- * that keeps coming would never do a full handshake again. So the expiry of the session that was resumed
- * is noted at the SSL, and what is made from it expires then, too, in the record and inside the DER.
+ * Every session is bound to the policy that it was made under, and to its end (bind.c): those that are reported as
+ * new here, and those in tickets, TLS 1.3's and stateless ones, when OpenSSL is about to write one.
  *
  * Removals. OpenSSL calls remove_cb for sessions that security wants gone and for all whose connection
  * merely ended uncleanly, without a difference. A switchover ends many that way. So these are counted, and
  * never replicated; a server that means it calls tlsbaton_session_remove().
  */
-#include "client/handle.h"
+#include "client/bind.h"
 #include "client/recent.h"
 #include "util/clock.h"
 
@@ -25,27 +24,33 @@
 _Static_assert(sizeof(void *) >= sizeof(uint64_t), "notice numbers are kept in ex_data pointers");
 
 struct attached {
+	struct context context; /* first: bind.c knows it by that alone */
 	struct tlsbaton *baton;
+	bool shares; /* not only guarded */
 	int (*next_new)(SSL *ssl, SSL_SESSION *session);
 	SSL_SESSION *(*next_get)(SSL *ssl, const unsigned char *id, int n_id, int *copy);
 	void (*next_remove)(SSL_CTX *ctx, SSL_SESSION *session);
 };
 
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
+static int once_error;
 static int index_attached = -1; /* of SSL_CTX: struct attached, owned */
 static int index_origin = -1;   /* of SSL: the struct attached of the context it was made from */
 static int index_notice = -1;   /* of SSL: number of its last notice */
-static int index_expiry = -1;   /* of SSL: when the session that it resumed expires */
 
 static void attached_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl,
                           void *argp)
 {
+	struct attached *attached = ptr;
+
 	(void)parent;
 	(void)ad;
 	(void)idx;
 	(void)argl;
 	(void)argp;
-	free(ptr);
+	if (attached)
+		context_deinit(&attached->context);
+	free(attached);
 }
 
 static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
@@ -62,9 +67,9 @@ static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, lo
 }
 
 /* A client's SSL may be older than the attachment of its context, which as a server's gets it at its beginning. */
-static const struct attached *origin_of(const SSL *ssl)
+static struct attached *origin_of(const SSL *ssl)
 {
-	const struct attached *attached = SSL_get_ex_data(ssl, index_origin);
+	struct attached *attached = SSL_get_ex_data(ssl, index_origin);
 
 	return attached ? attached : SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index_attached);
 }
@@ -73,8 +78,15 @@ static void make_indexes(void)
 {
 	index_attached = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, attached_free);
 	index_notice = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	index_expiry = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 	index_origin = SSL_get_ex_new_index(0, NULL, note_origin, NULL, NULL);
+	once_error = bind_init();
+}
+
+struct context *context_of(SSL_CTX *ctx)
+{
+	struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
+
+	return attached ? &attached->context : NULL;
 }
 
 /* ---- New sessions ---- */
@@ -91,28 +103,19 @@ static bool is_stored(const struct tlsbaton *baton, const SSL *ssl)
 	       (SSL_get_options(ssl) & SSL_OP_NO_TICKET);
 }
 
-/* Out: when the session expires, at most when the one that it came from does. */
-static int64_t clamp_lifetime(const SSL *ssl, SSL_SESSION *session)
-{
-	int64_t start = SSL_SESSION_get_time(session);
-	int64_t expires = start + SSL_SESSION_get_timeout(session);
-	int64_t limit = (int64_t)(intptr_t)SSL_get_ex_data(ssl, index_expiry);
-
-	if (limit == 0 || limit >= expires || !SSL_session_reused(ssl))
-		return expires;
-	SSL_SESSION_set_timeout(session, limit > start ? (long)(limit - start) : 0);
-	return limit;
-}
-
 static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
 {
-	const int64_t expires_s = clamp_lifetime(ssl, session);
+	const int64_t expires_s = bind_expires(session);
 	unsigned char on_stack[DER_ON_STACK], *der = on_stack, *end;
 	unsigned n_id;
 	const unsigned char *id = SSL_SESSION_get_id(session, &n_id);
 	int n_der = i2d_SSL_SESSION(session, NULL);
 	uint64_t notice;
 
+	if (expires_s == 0) {
+		ring_count(attached->baton->page, RING_REFUSED_POLICY);
+		return;
+	}
 	/* Longer than any record may be: this session stays with this process. */
 	if (n_der <= 0 || n_der > TLSBATON_DER_MAX || n_id == 0) {
 		ring_count(attached->baton->page, RING_LOST);
@@ -136,17 +139,40 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 		OPENSSL_free(der);
 }
 
+/* OpenSSL is about to write a ticket. Never fails: it would end the handshake. */
+static int on_ticket(SSL *ssl, void *arg)
+{
+	struct attached *attached = origin_of(ssl);
+
+	(void)arg;
+	if (attached)
+		bind_session(&attached->context, ssl, SSL_get0_session(ssl));
+	return 1;
+}
+
+static void bind_if_not(struct attached *attached, SSL *ssl, SSL_SESSION *session)
+{
+	if (bind_expires(session) == 0)
+		bind_session(&attached->context, ssl, session);
+}
+
 static int on_new(SSL *ssl, SSL_SESSION *session)
 {
-	const struct attached *attached = origin_of(ssl);
+	struct attached *attached = origin_of(ssl);
 	int kept = 0;
 
 	if (!attached)
 		return 0;
-	if (attached->next_new)
+	/* Before others may keep it, and again if they had no regard for what stood there. */
+	if (SSL_is_server(ssl))
+		bind_if_not(attached, ssl, session);
+	if (attached->next_new) {
 		kept = attached->next_new(ssl, session);
+		if (SSL_is_server(ssl))
+			bind_if_not(attached, ssl, session);
+	}
 	/* A context may serve both ends of connections; what it has as a client is another server's. */
-	if (!SSL_is_server(ssl))
+	if (!attached->shares || !SSL_is_server(ssl))
 		return kept;
 	if (is_stateless(ssl))
 		ring_count(attached->baton->page, RING_STATELESS);
@@ -192,31 +218,50 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 			recent_put(baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, n_der);
-	if (!session)
-		return NULL;
-	if (would_fail(ssl, session)) {
+	if (session && would_fail(ssl, session)) {
 		SSL_SESSION_free(session);
 		return NULL;
 	}
-	(void)SSL_set_ex_data(ssl, index_expiry, (void *)(intptr_t)expires_s);
-	if (notice)
+	if (session && notice)
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
 	return session;
 }
 
 static SSL_SESSION *on_get(SSL *ssl, const unsigned char *id, int n_id, int *copy)
 {
-	const struct attached *attached = origin_of(ssl);
-	SSL_SESSION *session;
+	struct attached *attached = origin_of(ssl);
+	SSL_SESSION *session = NULL;
 
 	if (!attached || n_id <= 0)
 		return NULL;
-	session = get_session(attached, ssl, id, (size_t)n_id);
-	if (session) {
+	if (attached->shares)
+		session = get_session(attached, ssl, id, (size_t)n_id);
+	if (session)
 		*copy = 0;
+	else if (attached->next_get)
+		session = attached->next_get(ssl, id, n_id, copy);
+	if (!session || bind_honours(&attached->context, ssl, session))
 		return session;
-	}
-	return attached->next_get ? attached->next_get(ssl, id, n_id, copy) : NULL;
+	if (!*copy)
+		SSL_SESSION_free(session);
+	return NULL;
+}
+
+/* A client has brought a ticket. What is not honoured is treated as one that could not be read: a full handshake, and
+ * a new ticket. */
+static SSL_TICKET_RETURN on_ticket_read(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                        size_t n_name, SSL_TICKET_STATUS status, void *arg)
+{
+	struct attached *attached = origin_of(ssl);
+
+	(void)name;
+	(void)n_name;
+	(void)arg;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (attached && !bind_honours(&attached->context, ssl, session))
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
@@ -227,7 +272,8 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
 		return;
 	if (attached->next_remove)
 		attached->next_remove(ctx, session);
-	ring_count(attached->baton->page, RING_REMOVALS_IGNORED);
+	if (attached->shares)
+		ring_count(attached->baton->page, RING_REMOVALS_IGNORED);
 }
 
 /* ---- Attaching ---- */
@@ -235,7 +281,7 @@ static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
 static bool has_indexes(void)
 {
 	return CRYPTO_THREAD_run_once(&once, make_indexes) && index_attached >= 0 &&
-	       index_origin >= 0 && index_notice >= 0 && index_expiry >= 0;
+	       once_error == 0 && index_origin >= 0 && index_notice >= 0;
 }
 
 /* Only handles that are attached have one. */
@@ -250,20 +296,24 @@ static int make_recent(struct tlsbaton *baton)
 	return r;
 }
 
-int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
+static int attach(tlsbaton *baton, SSL_CTX *ctx, bool shares)
 {
+	const long before = SSL_CTX_get_session_cache_mode(ctx);
+	const long mode =
+	    shares ? (before & SSL_SESS_CACHE_CLIENT) | SSL_SESS_CACHE_SERVER : before;
 	struct attached *attached;
 
 	if (!has_indexes())
 		return -ENOMEM;
 	if (SSL_CTX_get_ex_data(ctx, index_attached))
 		return -EBUSY;
-	if (make_recent(baton) < 0 || tlsbaton_attach_tickets(baton, ctx) < 0)
+	if (shares && (make_recent(baton) < 0 || tlsbaton_attach_tickets(baton, ctx) < 0))
 		return -ENOMEM;
 	attached = calloc(1, sizeof(*attached));
 	if (!attached)
 		return -ENOMEM;
 	attached->baton = baton;
+	attached->shares = shares;
 	attached->next_new = SSL_CTX_sess_get_new_cb(ctx);
 	attached->next_get = SSL_CTX_sess_get_get_cb(ctx);
 	attached->next_remove = SSL_CTX_sess_get_remove_cb(ctx);
@@ -271,13 +321,31 @@ int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
 		free(attached);
 		return -ENOMEM;
 	}
+	context_init(&attached->context, baton, ctx);
 	SSL_CTX_sess_set_new_cb(ctx, on_new);
 	SSL_CTX_sess_set_get_cb(ctx, on_get);
 	SSL_CTX_sess_set_remove_cb(ctx, on_remove);
-	SSL_CTX_set_session_cache_mode(
-	    ctx, (SSL_CTX_get_session_cache_mode(ctx) & SSL_SESS_CACHE_CLIENT) |
-	             SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+	(void)SSL_CTX_set_session_ticket_cb(ctx, on_ticket, on_ticket_read, NULL);
+	/* What is found in OpenSSL's own cache nobody is asked about. */
+	SSL_CTX_set_session_cache_mode(ctx, mode | SSL_SESS_CACHE_NO_INTERNAL);
 	return 0;
+}
+
+int tlsbaton_guard(tlsbaton *baton, SSL_CTX *ctx)
+{
+	return attach(baton, ctx, false);
+}
+
+int tlsbaton_attach(tlsbaton *baton, SSL_CTX *ctx)
+{
+	return attach(baton, ctx, true);
+}
+
+int64_t tlsbaton_ssl_expires(const SSL *ssl)
+{
+	SSL_SESSION *session = SSL_get_session(ssl);
+
+	return session ? bind_expires(session) : 0;
 }
 
 /* ---- Attaching late ---- */

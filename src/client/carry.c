@@ -7,7 +7,7 @@
  * What stands in the old ring before `taken` is in a table, and its gates are open: a daemon that is gone
  * holds none closed. So the new ring starts with all of that acked.
  */
-#include "client/handle.h"
+#include "client/bind.h"
 #include "util/clock.h"
 
 #include <errno.h>
@@ -90,6 +90,7 @@ int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_ca
 	(void)!ring_lock(data, page->data_bytes);
 	ring_producer_init(&ring, page, data);
 	carry_counters(baton, page);
+	known_tell(baton, page);
 	/* A turn of its own makes the futex refuse whoever read the old page's just before the change. */
 	atomic_store_explicit(&page->turn,
 	                      atomic_load_explicit(&baton->page->turn, memory_order_relaxed) + 2,

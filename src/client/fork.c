@@ -8,7 +8,7 @@
  * pthread_atfork(3) and not a comparison of process IDs: that would be a system call in every lookup.
  * A process made without the C library's fork() (a bare clone()) must exec, as most else fails there too.
  */
-#include "client/handle.h"
+#include "client/bind.h"
 #include "client/recent.h"
 
 #include <errno.h>
@@ -75,6 +75,7 @@ static int renew_ring(struct tlsbaton *baton)
 		return r;
 	}
 	ring_producer_init(&baton->ring, baton->page, data);
+	known_tell(baton, baton->page);
 	/* The parent's notices are the parent's to wait for. */
 	atomic_store_explicit(&baton->page->acked, baton->seq, memory_order_relaxed);
 	atomic_store_explicit(&baton->page->gate_deadline_ms, gate_deadline_ms,

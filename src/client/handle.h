@@ -21,7 +21,8 @@
 #pragma GCC visibility pop
 
 #define RETIRED_VIEWS_MAX 8
-#define POLLED_GATES 256 /* a power of two */
+#define POLLED_GATES 256   /* a power of two */
+#define LEARNED_NAMES 1024 /* a power of two */
 
 enum link_state {
 	LINK_DOWN,    /* no socket; notices gather in the ring that is there */
@@ -73,12 +74,21 @@ struct tlsbaton {
 		_Atomic uint64_t notice, since_us;
 	} polled[POLLED_GATES];
 	struct recent *recent; /* for attached contexts; NULL without */
+	/* For attached contexts: the first bytes of the policies below, by place, 0 for none (known.c); and which of
+	 * them names led to (bind.c). */
+	_Atomic uint64_t known[RING_POLICIES_MAX];
+	_Atomic uint64_t learned[LEARNED_NAMES];
 	int gate_fd; /* an epoll descriptor over the daemon's socket: stays the same over reconnections */
 
 	pthread_mutex_t lock; /* for all that follows; held for a copy, not for a wait */
 	struct ring_producer ring;
 	uint64_t seq; /* of the last notice */
-	int socket;   /* -1 when LINK_DOWN */
+	/* The policies of the contexts that are attached. */
+	struct {
+		uint8_t policy[RING_POLICY_BYTES];
+		unsigned n_contexts; /* 0: this place is free */
+	} policies[RING_POLICIES_MAX];
+	int socket; /* -1 when LINK_DOWN */
 	uint64_t connecting_since_ms;
 	unsigned backoff_ms;
 	bool ever_up;

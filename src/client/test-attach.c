@@ -430,7 +430,8 @@ static void test_another_context_chosen_by_name(void **state)
 {
 	struct fixture *f = *state;
 
-	/* The session callbacks stay those of the first context, whatever the second is. */
+	/* The session callbacks stay those of the first context, whatever the second is. Its sessions are shared
+	 * once it is attached, too; before, it is not known what they were made under. */
 	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
 		SSL_SESSION *session = NULL;
@@ -439,6 +440,9 @@ static void test_another_context_chosen_by_name(void **state)
 		by_name = tls_server_context(versions[i], f->pkey, f->certificate);
 		SSL_CTX_set_tlsext_servername_callback(f->server, choose_by_name);
 		assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+		assert_false(server_visit(f, &session));
+		assert_false(server_visit(f, &session));
+		assert_int_equal(tlsbaton_attach(f->baton, by_name), 0);
 		assert_false(server_visit(f, &session));
 		assert_true(server_visit(f, &session));
 		SSL_SESSION_free(session);

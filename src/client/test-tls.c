@@ -85,6 +85,12 @@ SSL_CTX *tls_client_context(int version)
 	return ctx;
 }
 
+void tls_client_name(SSL_CTX *client, const char *name)
+{
+	/* Only read; OpenSSL's application data is not const. */
+	SSL_CTX_set_app_data(client, (void *)(uintptr_t)name);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -169,6 +175,8 @@ int tls_connect(SSL_CTX *server_ctx, SSL_CTX *client_ctx, SSL_SESSION *resume, b
 	SSL_set_bio(client, client_bio, client_bio);
 	SSL_set_connect_state(client);
 	SSL_set_app_data(client, &outcome.session);
+	if (SSL_CTX_get_app_data(client_ctx))
+		(void)SSL_set_tlsext_host_name(client, SSL_CTX_get_app_data(client_ctx));
 	start = now_ns();
 	server = tls_server_open(server_ctx, server_bio);
 	outcome.server_ns = now_ns() - start;
@@ -180,6 +188,7 @@ int tls_connect(SSL_CTX *server_ctx, SSL_CTX *client_ctx, SSL_SESSION *resume, b
 	if (server) {
 		outcome.reused = SSL_session_reused(server);
 		outcome.notice = tlsbaton_ssl_notice(server);
+		outcome.expires_s = tlsbaton_ssl_expires(server);
 		start = now_ns();
 		tls_server_close(server, unclean || r < 0);
 		outcome.server_ns += now_ns() - start;

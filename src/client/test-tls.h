@@ -19,9 +19,13 @@ SSL_CTX *tls_server_context(int version, EVP_PKEY *pkey, X509 *certificate);
 /* A client that trusts anybody, and keeps the newest session of each connection. */
 SSL_CTX *tls_client_context(int version);
 
+/* The server name that its connections ask for from now on; NULL: none. Borrowed. */
+void tls_client_name(SSL_CTX *client, const char *name);
+
 struct tls_outcome {
 	bool reused;
 	uint64_t notice;      /* tlsbaton_ssl_notice() after the handshake */
+	int64_t expires_s;    /* tlsbaton_ssl_expires() after it */
 	uint64_t server_ns;   /* wall clock in the server's calls, from SSL_new() to SSL_free() */
 	SSL_SESSION *session; /* the newest that the client was given; the caller's to free */
 };

@@ -43,6 +43,7 @@ void worker_drop(struct worker *worker)
 
 	worker_count(worker, &workers->stats);
 	workers->stats.n_connected--;
+	workers->dropped = true;
 	if (worker->busy)
 		TAILQ_REMOVE(&workers->busy, worker, busy_entry);
 	TAILQ_REMOVE(&workers->all, worker, entry);

@@ -68,6 +68,8 @@ static const struct metric metrics[] = {
      "Time since the ticket key in use took over.", 1},
     {"tickets", "next_s", "tlsbaton_ticket_key_next_seconds",
      "Time until the next ticket key takes over.", 1},
+    {"workers", "refused_policy", "tlsbaton_refused_policy_total",
+     "Sessions not honoured: of another policy or server name, or beyond their end.", 1},
     {"workers", "gate_waits", "tlsbaton_gate_waits_total",
      "Gates that were closed when first asked.", 1},
     {"workers", "gate_timeouts", "tlsbaton_gate_timeouts_total",

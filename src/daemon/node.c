@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "daemon/parts.h"
+#include "ring/ring.h"
 #include "util/clock.h"
 #include "wire/message.h"
 
@@ -18,6 +19,7 @@
 
 #define SWEEP_SLICE 4096   /* records a slice: well below a millisecond */
 #define CLOCK_JUMP_MS 2000 /* what is said aloud */
+#define POLICIES_DIFFER_S 10
 
 static const struct timeval every_second = {.tv_sec = 1};
 
@@ -96,12 +98,25 @@ static void on_batch(void *arg)
 	publish_acks(node);
 }
 
+static void on_policies(void *arg)
+{
+	uint8_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES];
+	struct node *node = arg;
+	size_t n;
+
+	if (!node->repl || !node->workers)
+		return;
+	n = workers_policies(node->workers, policies, ARRAY_SIZE(policies));
+	repl_set_policies(node->repl, (const uint8_t(*)[RING_POLICY_BYTES])policies, n);
+}
+
 static const struct workers_ops workers_ops = {
     .table_fd = on_table_fd,
     .tickets_fd = keys_fd,
     .notice = on_notice,
     .stored = on_stored,
     .batch = on_batch,
+    .policies = on_policies,
 };
 
 /*
@@ -256,6 +271,28 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 		event_add(node->sweep, &every_second);
 }
 
+/* A node that differs is named once, when it has for a while: at a reload old and new servers run side by side. */
+static void watch_policies(struct node *node)
+{
+	struct repl_peer_status peer;
+
+	for (size_t i = 0; i < repl_n_peers(node->repl); i++) {
+		repl_peer_status(node->repl, i, &peer);
+		if (peer.policies == REPL_POLICIES_SAME)
+			node->n_differs[i] = 0;
+		if (peer.policies != REPL_POLICIES_DIFFER || node->n_differs[i] > POLICIES_DIFFER_S)
+			continue;
+		if (node->n_differs[i]++ == POLICIES_DIFFER_S)
+			log_warning(
+			    "the servers on %s and here do not ask the same of their clients: "
+			    "sessions of a policy that only one node has do not resume on the "
+			    "other; "
+			    "give all nodes the same client-certificate options, trusted "
+			    "certificates and session ID contexts",
+			    peer.name);
+	}
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct node *node = arg;
@@ -264,6 +301,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	watch_clock(node);
 	node_tell_role(node);
+	watch_policies(node);
 	roles_settle(node);
 	roles_look(node);
 	roles_advise(node);

@@ -30,6 +30,8 @@ struct node {
 	int64_t clock_skew_ms;   /* wall clock less monotonic clock, when last looked */
 	unsigned n_waited_for;   /* peers that gates wait for */
 	uint64_t n_gate_no_peer; /* notices whose gate had no peer to wait for */
+	unsigned n_differs
+	    [REPL_PEERS_MAX]; /* for how many seconds the policies of a peer have differed */
 
 	/* The service address (roles.c). */
 	struct vip_helper *helper; /* borrowed; NULL: this node has no service address */

@@ -123,6 +123,7 @@ void node_reload(struct node *node, struct config *config)
 		config_free(config);
 		return;
 	}
+	memset(node->n_differs, 0, sizeof(node->n_differs)); /* peers are numbered anew */
 	say_what_needs_a_restart(node->config, config);
 	reload_http(node, config);
 	keep_what_needs_a_restart(node->config, config);

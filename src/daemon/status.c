@@ -18,6 +18,17 @@ static const char *peer_state(enum repl_peer_state state)
 	return names[state];
 }
 
+static const char *policies(enum repl_policies policies)
+{
+	static const char *const names[] = {
+	    [REPL_POLICIES_UNKNOWN] = "unknown",
+	    [REPL_POLICIES_SAME] = "same",
+	    [REPL_POLICIES_DIFFER] = "differ",
+	};
+
+	return names[policies];
+}
+
 static bool is_connected(const struct repl_peer_status *peer)
 {
 	return peer->state != REPL_ABSENT && peer->state != REPL_REFUSED;
@@ -91,6 +102,7 @@ static json_t *workers_status(const struct node *node)
 	json_object_set_new(out, "tickets_opened", integer(w.tickets_opened));
 	json_object_set_new(out, "tickets_refused", integer(w.tickets_refused));
 	json_object_set_new(out, "hits_early", integer(w.hits_early));
+	json_object_set_new(out, "refused_policy", integer(w.refused_policy));
 	json_object_set_new(out, "gate_waits", integer(w.gate_waits));
 	json_object_set_new(out, "gate_timeouts", integer(w.gate_timeouts));
 	json_object_set_new(out, "gate_no_daemon", integer(w.gate_no_daemon));
@@ -157,6 +169,7 @@ static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
 	json_object_set_new(out, "has_workers",
 	                    is_connected(p) ? json_boolean(p->has_workers) : json_null());
 	json_object_set_new(out, "term", integer(p->term));
+	json_object_set_new(out, "policies", json_string(policies(p->policies)));
 	json_object_set_new(out, "share", json_real(peer_share(p, n_live)));
 	return out;
 }

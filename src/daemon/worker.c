@@ -145,6 +145,12 @@ void worker_settle(struct worker *worker, uint64_t position)
 		tell_poller(worker);
 }
 
+bool worker_look_at_policies(struct worker *worker)
+{
+	return ring_look_at_policies(worker->page, &worker->policies_turn, worker->policies,
+	                             &worker->n_policies);
+}
+
 void worker_count(const struct worker *worker, struct workers_stats *stats)
 {
 	uint64_t *const sums[RING_N_COUNTERS] = {
@@ -162,6 +168,7 @@ void worker_count(const struct worker *worker, struct workers_stats *stats)
 	    [RING_GATE_WAITS] = &stats->gate_waits,
 	    [RING_GATE_TIMEOUTS] = &stats->gate_timeouts,
 	    [RING_GATE_NO_DAEMON] = &stats->gate_no_daemon,
+	    [RING_REFUSED_POLICY] = &stats->refused_policy,
 	};
 	const struct ring_page *page = worker->page;
 

@@ -21,6 +21,9 @@ struct worker {
 	uint8_t *data;
 	size_t data_bytes;
 	struct ring_consumer consumer;
+	uint32_t policies_turn;
+	size_t n_policies;
+	uint8_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES];
 	bool malformed;         /* a notice was: its ring is of no more use */
 	bool busy;              /* on the busy list: looked at, so notices do not wake us */
 	unsigned n_empty_looks; /* in a row */
@@ -50,6 +53,7 @@ struct workers {
 	int64_t paced_us;
 	struct event *acceptable, *look, *doze, *heartbeat;
 	bool accepting;
+	bool dropped; /* a worker is gone since the last heartbeat */
 	struct worker_list all, busy;
 	uint64_t acked_position;
 	struct workers_stats stats; /* of workers that are gone */
@@ -69,6 +73,9 @@ int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg,
 
 /* Opens the gates of the batches whose position is at or before `position`. */
 void worker_settle(struct worker *worker, uint64_t position);
+
+/* Looks whether the worker's policies have changed. */
+bool worker_look_at_policies(struct worker *worker) MUST_CHECK;
 
 /* Adds the worker's counters to `stats`. */
 void worker_count(const struct worker *worker, struct workers_stats *stats);

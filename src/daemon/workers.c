@@ -26,12 +26,18 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	struct workers *workers = arg;
 	struct worker *worker;
 	uint64_t now = (uint64_t)clock_coarse_ms();
+	bool news = workers->dropped;
 
 	(void)fd;
 	(void)what;
-	/* Relaxed: it says only that we ran at this time. */
-	TAILQ_FOREACH (worker, &workers->all, entry)
+	workers->dropped = false;
+	TAILQ_FOREACH (worker, &workers->all, entry) {
+		/* Relaxed: it says only that we ran at this time. */
 		atomic_store_explicit(&worker->page->heartbeat_ms, now, memory_order_relaxed);
+		news |= worker_look_at_policies(worker);
+	}
+	if (news && workers->ops->policies)
+		workers->ops->policies(workers->arg);
 	if (!workers->accepting)
 		workers->accepting = event_add(workers->acceptable, NULL) == 0;
 }
@@ -343,6 +349,27 @@ void workers_configure(struct workers *workers, const struct workers_config *con
 unsigned workers_n_connected(const struct workers *workers)
 {
 	return workers->stats.n_connected;
+}
+
+static int compare_policies(const void *a, const void *b)
+{
+	return memcmp(a, b, RING_POLICY_BYTES);
+}
+
+size_t workers_policies(const struct workers *workers, uint8_t (*out)[RING_POLICY_BYTES],
+                        size_t n_max)
+{
+	const struct worker *worker;
+	size_t n = 0;
+
+	TAILQ_FOREACH (worker, &workers->all, entry)
+		for (size_t i = 0; i < worker->n_policies && n < n_max; i++)
+			if (!bsearch(worker->policies[i], out, n, RING_POLICY_BYTES,
+			             compare_policies)) {
+				memcpy(out[n++], worker->policies[i], RING_POLICY_BYTES);
+				qsort(out, n, RING_POLICY_BYTES, compare_policies);
+			}
+	return n;
 }
 
 void workers_stats(const struct workers *workers, struct workers_stats *out)

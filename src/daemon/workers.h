@@ -39,6 +39,8 @@ struct workers_ops {
 	uint64_t (*stored)(void *arg);
 	/* A batch of notices has been taken: send on what is pending. */
 	void (*batch)(void *arg);
+	/* workers_policies() may have changed. May be NULL. */
+	void (*policies)(void *arg);
 };
 
 struct workers_stats {
@@ -48,7 +50,7 @@ struct workers_stats {
 	/* Sums over all workers since the daemon's start, of struct tlsbaton_counters. */
 	uint64_t puts, lost, hits, hits_early, misses, removals, removals_ignored, stateless,
 	    tickets_issued, tickets_opened, tickets_refused, gate_waits, gate_timeouts,
-	    gate_no_daemon;
+	    gate_no_daemon, refused_policy;
 	uint64_t gate_wait_us
 	    [32]; /* how many gates waited below 2^i microseconds and at least 2^(i-1) */
 };
@@ -74,5 +76,9 @@ void workers_configure(struct workers *workers, const struct workers_config *con
 unsigned workers_n_connected(const struct workers *workers);
 
 void workers_stats(const struct workers *workers, struct workers_stats *out);
+
+/* The policies of all workers that are connected (RING_POLICY_BYTES each), sorted, each once: the first `n_max`, if
+ * there are more. Returns how many. They are the workers' word. */
+size_t workers_policies(const struct workers *workers, uint8_t (*out)[32], size_t n_max);
 
 #endif

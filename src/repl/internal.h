@@ -61,7 +61,7 @@ struct push {
 	} ages[PUSH_AGES];
 	unsigned first_age, n_ages;
 
-	bool start_due, role_due, ping_due, tickets_due;
+	bool start_due, role_due, policies_due, ping_due, tickets_due;
 	unsigned n_pings; /* since bytes last came in */
 	uint64_t token;
 	uint8_t control[PUSH_CONTROL_BYTES]; /* whole frames that wait for room */
@@ -109,6 +109,7 @@ struct peer {
 	uint64_t n_received;
 	int64_t clock_offset_ms;
 	struct wire_role role;
+	struct wire_policies policies;
 };
 
 struct repl {
@@ -131,6 +132,7 @@ struct repl {
 	struct event *tick;
 	int64_t tick_us; /* when it is due; INT64_MAX: not set */
 	struct wire_role role;
+	struct wire_policies policies;
 	struct repl_stats stats;
 	struct log_limit log_limit;
 };

@@ -228,6 +228,10 @@ static void push_fill_urgent(struct push *push, struct wire_writer *writer)
 		wire_encode_role(writer, &repl->role);
 		push->role_due = false;
 	}
+	if (push->policies_due && wire_room(writer) >= WIRE_POLICIES_FRAME_MAX) {
+		wire_encode_policies(writer, &repl->policies);
+		push->policies_due = false;
+	}
 	if (push->ping_due && wire_room(writer) >= PUSH_NUMBER_FRAME) {
 		wire_encode_number(writer, WIRE_PING, push->token);
 		push->ping_due = false;
@@ -405,7 +409,8 @@ void push_stop(struct push *push, enum repl_peer_state state)
 		push->n_seen -= MIN(push->n_seen, push->n_sent - push->n_acked);
 	push->phase = PUSH_WAITING;
 	push->marked = push->synced = false;
-	push->start_due = push->role_due = push->ping_due = push->tickets_due = false;
+	push->start_due = push->role_due = push->policies_due = push->ping_due = false;
+	push->tickets_due = false;
 	push->n_sent = push->n_acked = 0;
 	push->n_ages = push->n_pings = 0;
 	explicit_bzero(push->control, push->n_control);

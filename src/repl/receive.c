@@ -204,6 +204,8 @@ static int receiver_take_stream(struct receiver *receiver, enum wire_type type,
 		return 0;
 	case WIRE_TICKET_KEYS:
 		return receiver_take_tickets(receiver, payload, n);
+	case WIRE_POLICIES:
+		return wire_decode_policies(payload, n, &receiver->peer->policies);
 	case WIRE_CONTROL:
 		repl->ops->control(repl->arg, receiver->peer->index, payload, n);
 		return 0;

@@ -14,6 +14,7 @@
 #include <openssl/crypto.h>
 
 _Static_assert(REPL_NAME_MAX == WIRE_NAME_MAX, "names travel whole");
+_Static_assert(WIRE_FINGERPRINT_BYTES == 32, "policies travel whole");
 _Static_assert(REPL_CONTROL_MAX == WIRE_CONTROL_MAX, "control messages travel whole");
 
 void repl_log(struct repl *repl, enum log_level level, const char *source, const char *fmt, ...)
@@ -86,6 +87,7 @@ void repl_fill_hello(const struct repl *repl, struct wire_hello *hello)
 	hello->wall_ms = repl_wall_ms(repl);
 	hello->heartbeat_ms = (uint32_t)(repl->heartbeat_us / 1000);
 	hello->role = repl->role;
+	hello->policies = repl->policies;
 }
 
 static bool repl_same_role(const struct wire_role *a, const struct wire_role *b)
@@ -127,6 +129,7 @@ void repl_take_hello(struct peer *peer, const struct wire_hello *hello)
 		         peer->name, hello->dialect >> 28, hello->dialect >> 20 & 0xff, ours >> 28,
 		         ours >> 20 & 0xff);
 	}
+	peer->policies = hello->policies;
 	repl_take_role(peer, &hello->role);
 }
 
@@ -361,6 +364,38 @@ void repl_tell_tickets(struct repl *repl)
 	}
 }
 
+static bool same_policies(const struct wire_policies *a, const struct wire_policies *b)
+{
+	return a->n == b->n &&
+	       memcmp(a->fingerprints, b->fingerprints, a->n * WIRE_FINGERPRINT_BYTES) == 0;
+}
+
+void repl_set_policies(struct repl *repl, const uint8_t (*policies)[32], size_t n)
+{
+	struct wire_policies next = {.n = (uint8_t)MIN(n, (size_t)WIRE_FINGERPRINTS_MAX)};
+
+	memcpy(next.fingerprints, policies, next.n * WIRE_FINGERPRINT_BYTES);
+	if (same_policies(&repl->policies, &next))
+		return;
+	repl->policies = next;
+	for (size_t i = 0; i < repl->n_peers; i++) {
+		struct push *push = &repl->peers[i]->push;
+
+		push->policies_due = push->phase == PUSH_GREETING || push->phase == PUSH_STREAMING;
+		push_pump(push);
+	}
+}
+
+static enum repl_policies compare_policies(const struct peer *peer)
+{
+	const struct wire_policies *ours = &peer->repl->policies, *theirs = &peer->policies;
+
+	/* What was said over a connection that is gone may not be so any more. */
+	if (!peer->from || ours->n == 0 || theirs->n == 0)
+		return REPL_POLICIES_UNKNOWN;
+	return same_policies(ours, theirs) ? REPL_POLICIES_SAME : REPL_POLICIES_DIFFER;
+}
+
 int repl_control(struct repl *repl, size_t peer, const uint8_t *payload, size_t n_payload)
 {
 	struct push *push;
@@ -405,6 +440,7 @@ void repl_peer_status(const struct repl *repl, size_t index, struct repl_peer_st
 	out->n_connects = push->n_connects;
 	out->n_gate_lagging = push->n_gate_lagging;
 	out->clock_offset_ms = peer->clock_offset_ms;
+	out->policies = compare_policies(peer);
 	out->term = peer->role.term;
 	out->active = peer->role.active;
 	out->has_service = peer->role.has_service;

@@ -56,6 +56,13 @@ enum repl_peer_state {
 	REPL_REFUSED, /* it or we refuse: `error` says why and what to change */
 };
 
+/* Whether the servers of a peer ask of their clients what ours do. */
+enum repl_policies {
+	REPL_POLICIES_UNKNOWN, /* one of the two nodes has no server that is connected, or the peer is away */
+	REPL_POLICIES_SAME,
+	REPL_POLICIES_DIFFER, /* sessions of what only one has are not honoured by the other */
+};
+
 struct repl_peer_status {
 	char name[REPL_NAME_MAX + 1];
 	char address[64];
@@ -69,7 +76,8 @@ struct repl_peer_status {
 	uint64_t n_connects,
 	    n_gate_lagging;      /* connections made; times it was set aside at the deadline */
 	int64_t clock_offset_ms; /* its wall clock less ours, at hello */
-	uint64_t term;           /* its role, as last said (see repl_set_role()) */
+	enum repl_policies policies;
+	uint64_t term; /* its role, as last said (see repl_set_role()) */
 	bool active, has_service, has_workers;
 	char error[160]; /* last failure in words; "" if none */
 };
@@ -143,6 +151,9 @@ void repl_set_role(struct repl *repl, const struct wire_role *role);
 
 /* What say_tickets() says has changed: every peer is told, at once or when it is connected. */
 void repl_tell_tickets(struct repl *repl);
+/* Tells the peers which policies this node's servers have: `n` fingerprints, at most 64, sorted, each once. Sent in
+ * hello and whenever they change. */
+void repl_set_policies(struct repl *repl, const uint8_t (*policies)[32], size_t n);
 
 /* Sends a control message to a peer over the connection that we dialled. -ENOTCONN, -EMSGSIZE,
  * -ENOBUFS (eight long ones wait already: the peer does not read). */

@@ -254,6 +254,33 @@ static void test_ticket_keys_are_told(void **state)
 }
 
 /* The table's positions run out while peers are in sync: nothing counts as acked by the old ones. */
+static void test_policies_are_told(void **state)
+{
+	static const uint8_t both[2][32] = {{1}, {2}};
+	struct pair *pair = *state;
+
+	/* In the hello, and when they change. */
+	node_start(&pair->a);
+	repl_set_policies(pair->a.repl, both, 1);
+	node_start(&pair->b);
+	assert_int_equal(node_status(&pair->b, 0).policies, REPL_POLICIES_UNKNOWN);
+	repl_set_policies(pair->b.repl, both, 1);
+	run_until(pair->base, node_status(&pair->a, 0).policies == REPL_POLICIES_SAME &&
+	                          node_status(&pair->b, 0).policies == REPL_POLICIES_SAME);
+	run_until(pair->base, node_state(&pair->a, 0) == REPL_IN_SYNC);
+	repl_set_policies(pair->a.repl, both, 2);
+	run_until(pair->base, node_status(&pair->b, 0).policies == REPL_POLICIES_DIFFER);
+	assert_int_equal(node_status(&pair->a, 0).policies, REPL_POLICIES_DIFFER);
+	repl_set_policies(pair->b.repl, both + 1, 1);
+	run_until(pair->base, node_state(&pair->b, 0) == REPL_IN_SYNC);
+	assert_int_equal(node_status(&pair->a, 0).policies, REPL_POLICIES_DIFFER);
+	repl_set_policies(pair->b.repl, both, 2);
+	run_until(pair->base, node_status(&pair->a, 0).policies == REPL_POLICIES_SAME);
+	/* A node whose servers are gone says nothing of the other. */
+	repl_set_policies(pair->a.repl, both, 0);
+	run_until(pair->base, node_status(&pair->b, 0).policies == REPL_POLICIES_UNKNOWN);
+}
+
 static void test_positions_start_over(void **state)
 {
 	const uint64_t near = LAYOUT_POSITION_END - UINT64_C(3) * RECORD_BYTES_MAX;
@@ -345,6 +372,7 @@ int main(void)
 	    pair_test(test_control_messages_arrive),
 	    pair_test(test_roles_are_told),
 	    pair_test(test_ticket_keys_are_told),
+	    pair_test(test_policies_are_told),
 	    pair_test(test_positions_start_over),
 	    pair_test(test_flush_waits_for_the_acks),
 	    pair_test(test_three_nodes_share),

@@ -22,6 +22,8 @@
 #define RING_ID_MAX 32
 #define RING_DER_MAX 16384
 #define RING_WAIT_BUCKETS 32
+#define RING_POLICIES_MAX 64
+#define RING_POLICY_BYTES 32
 #define RING_DEAD_MS 1000 /* a heartbeat older than this: the daemon hangs */
 
 /* In the order of struct tlsbaton_counters. */
@@ -41,6 +43,7 @@ enum ring_counter {
 	RING_GATE_TIMEOUTS,
 	RING_GATE_NO_DAEMON,
 	RING_RECONNECTS,
+	RING_REFUSED_POLICY,
 	RING_N_COUNTERS,
 };
 
@@ -71,6 +74,11 @@ struct ring_page {
 	alignas(64) _Atomic uint64_t counters[RING_N_COUNTERS];
 	/* Gates that waited less than 2^i microseconds and at least 2^(i-1). */
 	alignas(64) _Atomic uint64_t gate_wait_us[RING_WAIT_BUCKETS];
+
+	/* Worker: the policies of its contexts (policies.c). `policies_turn` is odd while they change. */
+	alignas(64) _Atomic uint32_t policies_turn;
+	_Atomic uint32_t n_policies;
+	_Atomic uint64_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES / 8];
 };
 _Static_assert(sizeof(struct ring_page) <= RING_PAGE_BYTES, "the header is one page");
 
@@ -200,6 +208,20 @@ bool ring_wait(struct ring_page *page, uint64_t seq, uint64_t until_us);
 
 /* Worker: asks to be told of the next ack by socket, then looks. True when `seq` is acked. */
 bool ring_poll(struct ring_page *page, uint64_t seq);
+
+/* ---- Policies: what the worker's contexts ask of clients. No secrets. ---- */
+
+/* Worker, under its lock: these `n` (at most RING_POLICIES_MAX), and no others. */
+void ring_tell_policies(struct ring_page *page, const uint8_t (*policies)[RING_POLICY_BYTES],
+                        size_t n);
+
+/*
+ * Daemon: true when they are others than at `*turn` (begin with 0), which follows. Out: `policies` and `*n`, the
+ * worker's word within RING_POLICIES_MAX. False, too, while they change: ask again later. Never waits.
+ */
+bool ring_look_at_policies(struct ring_page *page, uint32_t *turn,
+                           uint8_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES],
+                           size_t *n) MUST_CHECK;
 
 /* ---- Statistics ---- */
 

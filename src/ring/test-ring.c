@@ -566,11 +566,42 @@ static void test_both_ends_at_once(void **state)
 	assert_int_equal(pthread_join(waiter, NULL), 0);
 }
 
+static void test_policies(void **state)
+{
+	struct ring_page *page = calloc(1, sizeof(*page));
+	uint8_t told[RING_POLICIES_MAX][RING_POLICY_BYTES],
+	    heard[RING_POLICIES_MAX][RING_POLICY_BYTES];
+	uint32_t turn = 0;
+	size_t n = 7;
+
+	(void)state;
+	for (size_t i = 0; i < RING_POLICIES_MAX; i++)
+		memset(told[i], (int)i + 1, sizeof(told[i]));
+	assert_false(ring_look_at_policies(page, &turn, heard, &n));
+	ring_tell_policies(page, (const uint8_t(*)[RING_POLICY_BYTES])told, RING_POLICIES_MAX);
+	assert_true(ring_look_at_policies(page, &turn, heard, &n));
+	assert_int_equal(n, RING_POLICIES_MAX);
+	assert_memory_equal(heard, told, sizeof(told));
+	assert_false(ring_look_at_policies(page, &turn, heard, &n));
+	ring_tell_policies(page, (const uint8_t(*)[RING_POLICY_BYTES])told, 0);
+	assert_true(ring_look_at_policies(page, &turn, heard, &n));
+	assert_int_equal(n, 0);
+	/* A worker that lies: of too many, and one that never comes to an end. */
+	ring_tell_policies(page, (const uint8_t(*)[RING_POLICY_BYTES])told, 1);
+	page->n_policies = UINT32_MAX;
+	assert_true(ring_look_at_policies(page, &turn, heard, &n));
+	assert_int_equal(n, RING_POLICIES_MAX);
+	page->policies_turn = 1001;
+	assert_false(ring_look_at_policies(page, &turn, heard, &n));
+	free(page);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_policies),
 	    T(test_a_notice_arrives_whole_and_is_wiped),
 	    T(test_a_mark_has_a_number_and_nothing_else),
 	    T(test_every_length_at_every_offset),

@@ -41,6 +41,12 @@ static void wire_put_role(struct wire_writer *writer, const struct wire_role *ro
 	                              (role->has_workers ? WIRE_ROLE_WORKERS : 0)));
 }
 
+static void wire_put_policies(struct wire_writer *writer, const struct wire_policies *policies)
+{
+	wire_put_u8(writer, policies->n);
+	wire_put(writer, policies->fingerprints, (size_t)policies->n * WIRE_FINGERPRINT_BYTES);
+}
+
 static void wire_put_hello(struct wire_writer *writer, const struct wire_hello *hello)
 {
 	wire_put_identity(writer, hello->version);
@@ -52,9 +58,7 @@ static void wire_put_hello(struct wire_writer *writer, const struct wire_hello *
 	wire_put_u64(writer, (uint64_t)hello->wall_ms);
 	wire_put_u32(writer, hello->heartbeat_ms);
 	wire_put_role(writer, &hello->role);
-	wire_put_u8(writer, hello->n_fingerprints);
-	wire_put(writer, hello->fingerprints,
-	         (size_t)hello->n_fingerprints * WIRE_FINGERPRINT_BYTES);
+	wire_put_policies(writer, &hello->policies);
 }
 
 void wire_encode_hello(struct wire_writer *writer, const struct wire_hello *hello)
@@ -103,6 +107,14 @@ void wire_encode_role(struct wire_writer *writer, const struct wire_role *role)
 
 	wire_put_role(writer, role);
 	wire_end(writer, frame, WIRE_ROLE);
+}
+
+void wire_encode_policies(struct wire_writer *writer, const struct wire_policies *policies)
+{
+	uint8_t *frame = wire_begin(writer);
+
+	wire_put_policies(writer, policies);
+	wire_end(writer, frame, WIRE_POLICIES);
 }
 
 void wire_encode_number(struct wire_writer *writer, enum wire_type type, uint64_t number)

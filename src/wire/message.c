@@ -30,6 +30,7 @@ static const struct {
     [WIRE_ROLE] = {9, 9},
     [WIRE_CONTROL] = {1, WIRE_CONTROL_MAX},
     [WIRE_TICKET_KEYS] = {WIRE_TICKET_KEYS_BYTES, WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES},
+    [WIRE_POLICIES] = {1, WIRE_POLICIES_FRAME_MAX - WIRE_HEADER_BYTES},
 };
 
 _Static_assert(WIRE_HELLO_MIN + 2 * (WIRE_NAME_MAX - 1) + 16 +
@@ -102,12 +103,31 @@ static bool wire_get_role(struct wire_reader *reader, struct wire_role *out)
 	return flags < 2 * WIRE_ROLE_WORKERS && (!out->active || out->has_service);
 }
 
+/* Sorted, each once: two nodes that have the same say the same. */
+static bool wire_get_policies(struct wire_reader *reader, struct wire_policies *out)
+{
+	uint8_t n = wire_get_u8(reader);
+	const uint8_t *bytes;
+
+	if (n > WIRE_FINGERPRINTS_MAX)
+		return false;
+	bytes = wire_get(reader, (size_t)n * WIRE_FINGERPRINT_BYTES);
+	if (!bytes)
+		return false;
+	for (size_t i = 1; i < n; i++)
+		if (memcmp(bytes + (i - 1) * WIRE_FINGERPRINT_BYTES,
+		           bytes + i * WIRE_FINGERPRINT_BYTES, WIRE_FINGERPRINT_BYTES) >= 0)
+			return false;
+	out->n = n;
+	memcpy(out->fingerprints, bytes, (size_t)n * WIRE_FINGERPRINT_BYTES);
+	return true;
+}
+
 static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
                                  struct wire_hello *out)
 {
 	struct wire_reader reader = wire_reader(payload, n);
 	struct wire_hello hello = {0};
-	const uint8_t *fingerprints;
 
 	if (!wire_get_identity(&reader, &hello.version))
 		return -EPROTO;
@@ -124,13 +144,8 @@ static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
 	hello.heartbeat_ms = wire_get_u32(&reader);
 	if (!wire_get_role(&reader, &hello.role) || hello.wall_ms < 0)
 		return -EPROTO;
-	hello.n_fingerprints = wire_get_u8(&reader);
-	if (hello.n_fingerprints > WIRE_FINGERPRINTS_MAX)
+	if (!wire_get_policies(&reader, &hello.policies))
 		return -EPROTO;
-	fingerprints = wire_get(&reader, (size_t)hello.n_fingerprints * WIRE_FINGERPRINT_BYTES);
-	if (fingerprints)
-		memcpy(hello.fingerprints, fingerprints,
-		       (size_t)hello.n_fingerprints * WIRE_FINGERPRINT_BYTES);
 	if (answer) {
 		hello.resume_epoch = wire_get_u64(&reader);
 		hello.resume_position = wire_get_u64(&reader);
@@ -224,6 +239,17 @@ int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out)
 	if (reader.failed || wire_left(&reader) > 0)
 		return -EPROTO;
 	*out = ack;
+	return 0;
+}
+
+int wire_decode_policies(const uint8_t *payload, size_t n, struct wire_policies *out)
+{
+	struct wire_reader reader = wire_reader(payload, n);
+	struct wire_policies policies = {0};
+
+	if (!wire_get_policies(&reader, &policies) || reader.failed || wire_left(&reader) > 0)
+		return -EPROTO;
+	*out = policies;
 	return 0;
 }
 

@@ -28,6 +28,8 @@
 #define WIRE_CONTROL_MAX 512
 #define WIRE_FINGERPRINTS_MAX 64
 #define WIRE_FINGERPRINT_BYTES 32
+#define WIRE_POLICIES_FRAME_MAX                                                                    \
+	(WIRE_HEADER_BYTES + 1 + WIRE_FINGERPRINTS_MAX * WIRE_FINGERPRINT_BYTES)
 /* Bytes that precede the records in a RECORDS frame, and that each record takes besides its ID and
  * DER. */
 #define WIRE_RECORDS_BYTES (WIRE_HEADER_BYTES + 8)
@@ -54,6 +56,7 @@ enum wire_type {
 	WIRE_ROLE,
 	WIRE_CONTROL,
 	WIRE_TICKET_KEYS,
+	WIRE_POLICIES,
 };
 
 enum wire_outcome {
@@ -87,6 +90,11 @@ struct wire_role {
 	bool has_workers; /* servers are connected to it */
 };
 
+struct wire_policies {
+	uint8_t n;
+	uint8_t fingerprints[WIRE_FINGERPRINTS_MAX][WIRE_FINGERPRINT_BYTES];
+};
+
 struct wire_hello {
 	uint16_t version;
 	char node[WIRE_NAME_MAX + 1];
@@ -97,8 +105,7 @@ struct wire_hello {
 	int64_t wall_ms; /* milliseconds since 1970 when it was sent */
 	uint32_t heartbeat_ms;
 	struct wire_role role;
-	uint8_t n_fingerprints;
-	uint8_t fingerprints[WIRE_FINGERPRINTS_MAX][WIRE_FINGERPRINT_BYTES];
+	struct wire_policies policies;
 	/* In an answer only: up to where the answering node holds the log of the node that said
 	 * hello. */
 	uint64_t resume_epoch, resume_position;
@@ -133,6 +140,7 @@ int wire_decode_hello_answer(const uint8_t *payload, size_t n, struct wire_hello
 int wire_decode_refuse(const uint8_t *payload, size_t n, struct wire_refuse *out) MUST_CHECK;
 int wire_decode_records(const uint8_t *payload, size_t n, struct wire_records *out) MUST_CHECK;
 int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out) MUST_CHECK;
+int wire_decode_policies(const uint8_t *payload, size_t n, struct wire_policies *out) MUST_CHECK;
 int wire_decode_role(const uint8_t *payload, size_t n, struct wire_role *out) MUST_CHECK;
 int wire_decode_ticket_keys(const uint8_t *payload, size_t n, struct ticket_state *out) MUST_CHECK;
 /* START and MARK: a position; PING and PONG: a token. */
@@ -147,6 +155,7 @@ void wire_encode_hello(struct wire_writer *writer, const struct wire_hello *hell
 void wire_encode_hello_answer(struct wire_writer *writer, const struct wire_hello *hello);
 void wire_encode_refuse(struct wire_writer *writer, const struct wire_refuse *refuse);
 void wire_encode_ack(struct wire_writer *writer, const struct wire_ack *ack);
+void wire_encode_policies(struct wire_writer *writer, const struct wire_policies *policies);
 void wire_encode_role(struct wire_writer *writer, const struct wire_role *role);
 void wire_encode_number(struct wire_writer *writer, enum wire_type type, uint64_t number);
 void wire_encode_ticket_keys(struct wire_writer *writer, const struct ticket_state *keys);

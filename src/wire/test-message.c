@@ -64,13 +64,13 @@ static struct wire_hello sample_hello(void)
 	    .wall_ms = 1700000000123,
 	    .heartbeat_ms = 500,
 	    .role = {.term = 42, .active = true, .has_service = true, .has_workers = true},
-	    .n_fingerprints = 2,
+	    .policies.n = 2,
 	    .resume_epoch = 7,
 	    .resume_position = 9,
 	};
 
-	memset(hello.fingerprints[0], 1, WIRE_FINGERPRINT_BYTES);
-	memset(hello.fingerprints[1], 2, WIRE_FINGERPRINT_BYTES);
+	memset(hello.policies.fingerprints[0], 1, WIRE_FINGERPRINT_BYTES);
+	memset(hello.policies.fingerprints[1], 2, WIRE_FINGERPRINT_BYTES);
 	return hello;
 }
 
@@ -89,8 +89,9 @@ static void assert_same_hello(const struct wire_hello *a, const struct wire_hell
 	assert_int_equal(a->role.active, b->role.active);
 	assert_int_equal(a->role.has_service, b->role.has_service);
 	assert_int_equal(a->role.has_workers, b->role.has_workers);
-	assert_int_equal(a->n_fingerprints, b->n_fingerprints);
-	assert_memory_equal(a->fingerprints, b->fingerprints, sizeof(a->fingerprints));
+	assert_int_equal(a->policies.n, b->policies.n);
+	assert_memory_equal(a->policies.fingerprints, b->policies.fingerprints,
+	                    sizeof(a->policies.fingerprints));
 	assert_int_equal(a->resume_epoch, b->resume_epoch);
 	assert_int_equal(a->resume_position, b->resume_position);
 }
@@ -119,6 +120,13 @@ static void test_hello_answer(void **state)
 	assert_same_hello(&out, &hello);
 }
 
+static void fill_policies(struct wire_policies *policies)
+{
+	policies->n = WIRE_FINGERPRINTS_MAX;
+	for (size_t i = 0; i < policies->n; i++)
+		memset(policies->fingerprints[i], (int)(i * 3), WIRE_FINGERPRINT_BYTES);
+}
+
 static void test_longest_hello(void **state)
 {
 	struct wire_hello hello = sample_hello(), out;
@@ -126,7 +134,7 @@ static void test_longest_hello(void **state)
 	(void)state;
 	memset(hello.node, 'n', WIRE_NAME_MAX);
 	memset(hello.group, 'g', WIRE_NAME_MAX);
-	hello.n_fingerprints = WIRE_FINGERPRINTS_MAX;
+	fill_policies(&hello.policies);
 	wire_encode_hello_answer(&writer, &hello);
 	assert_int_equal(wire_decode_hello_answer(payload(WIRE_HELLO_ANSWER), n_payload(), &out),
 	                 0);
@@ -226,6 +234,33 @@ static void test_refuse_reason_is_made_harmless(void **state)
 	bytes[WIRE_HEADER_BYTES + 11] = WIRE_REASON_MAX + 1;
 	assert_int_equal(wire_decode_refuse(bytes + WIRE_HEADER_BYTES, n_payload() + 1, &out),
 	                 -EPROTO);
+}
+
+static void test_policies(void **state)
+{
+	struct wire_policies policies = {0}, policies_out = {0};
+
+	(void)state;
+	wire_encode_policies(&writer, &policies);
+	assert_only_whole(wire_decode_policies, WIRE_POLICIES, &policies_out);
+	assert_int_equal(policies_out.n, 0);
+	fill_policies(&policies);
+	setup(NULL);
+	wire_encode_policies(&writer, &policies);
+	assert_only_whole(wire_decode_policies, WIRE_POLICIES, &policies_out);
+	assert_int_equal(policies_out.n, policies.n);
+	assert_memory_equal(policies_out.fingerprints, policies.fingerprints,
+	                    sizeof(policies.fingerprints));
+	/* One that stands twice, and one out of order. */
+	for (uint8_t last = 6; last >= 5; last--) {
+		policies.n = 3;
+		memset(policies.fingerprints[2], last - 3, WIRE_FINGERPRINT_BYTES);
+		setup(NULL);
+		wire_encode_policies(&writer, &policies);
+		assert_int_equal(
+		    wire_decode_policies(payload(WIRE_POLICIES), n_payload(), &policies_out),
+		    -EPROTO);
+	}
 }
 
 static void test_small_messages(void **state)
@@ -391,7 +426,7 @@ static void test_header(void **state)
 	    {7, WIRE_PING, -EPROTO},
 	    {9, WIRE_PING, -EPROTO},
 	    {8, 0, -EPROTO},
-	    {8, WIRE_TICKET_KEYS + 1, -EPROTO},
+	    {8, WIRE_POLICIES + 1, -EPROTO},
 	    {8, 255, -EPROTO},
 	    {0, WIRE_CONTROL, -EPROTO},
 	    {WIRE_CONTROL_MAX, WIRE_CONTROL, 0},
@@ -400,6 +435,9 @@ static void test_header(void **state)
 	    {WIRE_TICKET_KEYS_BYTES, WIRE_TICKET_KEYS, 0},
 	    {WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES, WIRE_TICKET_KEYS, 0},
 	    {WIRE_TICKET_KEYS_FRAME - WIRE_HEADER_BYTES + 1, WIRE_TICKET_KEYS, -EPROTO},
+	    {0, WIRE_POLICIES, -EPROTO},
+	    {1 + 64 * 32, WIRE_POLICIES, 0},
+	    {1 + 64 * 32 + 1, WIRE_POLICIES, -EPROTO},
 	    {WIRE_FRAME_MAX - WIRE_HEADER_BYTES, WIRE_RECORDS, 0},
 	    {WIRE_FRAME_MAX - WIRE_HEADER_BYTES + 1, WIRE_RECORDS, -EPROTO},
 	    {8, WIRE_RECORDS, -EPROTO},
@@ -558,6 +596,7 @@ int main(void)
 	    wire_test(test_hello_out_of_range),
 	    wire_test(test_refuse),
 	    wire_test(test_refuse_reason_is_made_harmless),
+	    wire_test(test_policies),
 	    wire_test(test_small_messages),
 	    wire_test(test_records),
 	    wire_test(test_records_cut_short),

@@ -10,6 +10,7 @@ static void decode(enum wire_type type, const uint8_t *payload, size_t n)
 	struct wire_ack ack;
 	struct wire_role role;
 	static struct ticket_state keys;
+	struct wire_policies policies;
 	uint64_t number;
 	int r = 0;
 
@@ -32,6 +33,9 @@ static void decode(enum wire_type type, const uint8_t *payload, size_t n)
 		break;
 	case WIRE_ROLE:
 		r = wire_decode_role(payload, n, &role);
+		break;
+	case WIRE_POLICIES:
+		r = wire_decode_policies(payload, n, &policies);
 		break;
 	case WIRE_START:
 	case WIRE_MARK:

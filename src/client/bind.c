@@ -1,0 +1,235 @@
+/*
+ * Binding sessions to what they were made under, and honouring them nowhere else.
+ *
+ * When a session is made the handshake is over, or almost: the context that the client's name led to is known, and
+ * stands in the session from then on. When it is to be resumed, OpenSSL asks for it before it looks at the name; a
+ * refusal there is a full handshake, and costs the client nothing more. So all that can be known is compared there:
+ *  - the end of its life;
+ *  - the client's server name, read from the ClientHello: it must be the one that the session was made with;
+ *  - the policy: if a context was chosen already (SSL_CTX_set_client_hello_cb(3), as Apache does), that context's;
+ *    if not, it must be of some context of this process. A session of a node that differs is so a miss here;
+ *  - and the policy that this name led to when it was last seen here (`learned`).
+ * One case is left: a name that this process has not seen yet, whose sessions were made, elsewhere or under an older
+ * configuration, under a policy that this process has too, but for other names. It is found out when the name has led
+ * to its context, and then OpenSSL has no way back to a full handshake. So the connection is watched: at the next
+ * step of its handshake, which is the first with the final context, policies are compared once more. If they differ,
+ * it is shut down for reading and writing: OpenSSL then takes no further record (ssl3_read_bytes()), the client's
+ * Finished among them, the handshake fails, and nothing is served. Once a name and process: then it is learned.
+ *
+ * The watch is an info callback at the connection, set only when a session is about to be honoured. The server's own,
+ * at its connection or its context, is called through it.
+ *
+ * A session that comes of a resumption inherits the binding as it is, with its end. So a session in TLS 1.3 that is
+ * resumed again and again ends when the first one would have, and so does a ticket that is renewed.
+ */
+#include "client/bind.h"
+#include "util/clock.h"
+
+#include <errno.h>
+
+/* What a client must show: a connection that asks for more than the one that made the session does not honour it. */
+#define MODES (SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
+/* Of a word in `learned`: the rest is the name's. */
+#define LEARNED_POLICY 0xffffULL
+
+typedef void (*info_callback)(const SSL *ssl, int where, int value);
+_Static_assert(sizeof(info_callback) == sizeof(void *), "kept as ex_data");
+
+static int index_watch = -1; /* of SSL: the connection's own info callback, while it is watched */
+static int index_begun = -1; /* of SSL: struct context of the context that it began with */
+
+int bind_init(void)
+{
+	index_watch = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	index_begun = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	return index_watch < 0 || index_begun < 0 ? -ENOMEM : 0;
+}
+
+/* The policy of the context that the connection has now; NULL: none. */
+static const uint8_t *policy_now(const SSL *ssl)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	struct context *context = context_of(ctx);
+
+	return context ? context_policy(context, ctx) : NULL;
+}
+
+/* ---- What names led to ---- */
+
+/* FNV-1a, begun with the listener. Not secret and not strong: a name that collides costs a full handshake. */
+static uint64_t hash_name(const struct context *origin, const uint8_t *name, size_t n_name)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL ^ (uint64_t)(uintptr_t)origin;
+
+	for (size_t i = 0; i < n_name; i++)
+		hash = (hash ^ name[i]) * 0x100000001b3ULL;
+	return hash ^ hash >> 29;
+}
+
+static uint64_t learned_word(uint64_t hash, const uint8_t *policy)
+{
+	return (hash & ~LEARNED_POLICY) | ((uint64_t)policy[0] << 8 | policy[1]);
+}
+
+static _Atomic uint64_t *learned_place(struct tlsbaton *baton, uint64_t hash)
+{
+	return &baton->learned[(hash >> 16) % LEARNED_NAMES];
+}
+
+/* Relaxed, here and below: a word by itself, and what it misses is found by the watch. */
+static void learn(struct context *origin, const struct binding *binding, const uint8_t *policy)
+{
+	static const uint8_t none[POLICY_BOUND_BYTES];
+	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
+	const uint64_t word = learned_word(hash, policy ? policy : none);
+	_Atomic uint64_t *place = learned_place(origin->baton, hash);
+
+	/* Mostly it stands there: no line is taken from other threads. */
+	if (atomic_load_explicit(place, memory_order_relaxed) != word)
+		atomic_store_explicit(place, word, memory_order_relaxed);
+}
+
+static bool contradicts(struct context *origin, const struct binding *binding)
+{
+	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
+	const uint64_t word =
+	    atomic_load_explicit(learned_place(origin->baton, hash), memory_order_relaxed);
+
+	return word >> 16 == hash >> 16 && word != learned_word(hash, binding->policy);
+}
+
+/* ---- New sessions ---- */
+
+int64_t bind_expires(SSL_SESSION *session)
+{
+	static const uint8_t none[POLICY_BOUND_BYTES];
+	struct binding binding;
+
+	if (!binding_read(session, &binding) || memcmp(binding.policy, none, sizeof(none)) == 0)
+		return 0;
+	return MAX(binding.expires_s, 1);
+}
+
+/* What a full handshake decided. */
+static void bind_afresh(struct context *origin, SSL *ssl, SSL_SESSION *session,
+                        struct binding *binding, uint8_t name[POLICY_NAME_MAX])
+{
+	const uint8_t *policy = policy_now(ssl);
+
+	*binding = (struct binding){
+	    .verify_mode = (uint8_t)SSL_get_verify_mode(ssl),
+	    .name = name,
+	    .n_name = (uint8_t)binding_ssl_name(ssl, name),
+	    .expires_s = (int64_t)SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session),
+	};
+	if (policy)
+		memcpy(binding->policy, policy, POLICY_BOUND_BYTES);
+	learn(origin, binding, policy);
+}
+
+void bind_session(struct context *origin, SSL *ssl, SSL_SESSION *session)
+{
+	const int64_t start_s = SSL_SESSION_get_time(session);
+	uint8_t name[POLICY_NAME_MAX];
+	struct binding binding;
+	int64_t ends_s;
+	bool bound;
+
+	bound = SSL_session_reused(ssl) && binding_read(session, &binding);
+	if (!bound)
+		bind_afresh(origin, ssl, session, &binding, name);
+	/* Of a resumption, too: the client may have shown one since. */
+	ends_s = binding_certificate_ends(session);
+	if (ends_s < binding.expires_s) {
+		binding.expires_s = ends_s;
+		bound = false;
+	}
+	/* A session that other connections may be using (TLS 1.2) is bound, and has its time, already. */
+	if (start_s + SSL_SESSION_get_timeout(session) > MAX(binding.expires_s, start_s + 1))
+		/* Not 0: OpenSSL takes that for "unknown" when it reads it, and ends the handshake over the ticket. */
+		SSL_SESSION_set_timeout(session, (long)MAX(binding.expires_s - start_s, 1));
+	if (!bound)
+		(void)!binding_write(session, &binding);
+}
+
+/* ---- Resumption ---- */
+
+/* Refused from the first comparison that fails; the order is that of their cost. */
+static bool may_honour(struct context *origin, SSL *ssl, SSL_SESSION *session)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	struct context *context = context_of(ctx);
+	uint8_t name[POLICY_NAME_MAX];
+	struct binding binding;
+	const uint8_t *policy;
+
+	if (!binding_read(session, &binding) || binding.expires_s <= clock_coarse_wall_s())
+		return false;
+	if (binding_hello_name(ssl, name) != binding.n_name ||
+	    (binding.n_name > 0 && memcmp(name, binding.name, binding.n_name) != 0))
+		return false;
+	policy = context ? context_policy(context, ctx) : NULL;
+	if (context == origin)
+		return known_policy(origin->baton, binding.policy) &&
+		       !contradicts(origin, &binding);
+	return policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0;
+}
+
+/* The name has led to its context. */
+static void check_again(SSL *ssl)
+{
+	struct context *origin = SSL_get_ex_data(ssl, index_begun);
+	SSL_SESSION *session = SSL_get0_session(ssl);
+	const uint8_t *policy = policy_now(ssl);
+	struct binding binding;
+
+	if (!SSL_session_reused(ssl) || !binding_read(session, &binding))
+		return;
+	learn(origin, &binding, policy);
+	if (policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0 &&
+	    (SSL_get_verify_mode(ssl) & MODES & ~binding.verify_mode) == 0)
+		return;
+	ring_count(origin->baton->page, RING_REFUSED_POLICY);
+	SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+}
+
+static void watch(const SSL *given, int where, int value)
+{
+	/* OpenSSL's callback has it const, and its own manual changes connections in it. */
+	SSL *ssl = (SSL *)(uintptr_t)given;
+	void *kept = SSL_get_ex_data(ssl, index_watch);
+	info_callback own;
+
+	memcpy(&own, &kept, sizeof(own));
+	if (where & SSL_CB_LOOP && SSL_get_info_callback(ssl) == watch) {
+		SSL_set_info_callback(ssl, own);
+		check_again(ssl);
+	}
+	if (!own)
+		own = SSL_CTX_get_info_callback(SSL_get_SSL_CTX(ssl));
+	if (own)
+		own(ssl, where, value);
+}
+
+static bool start_watch(struct context *origin, SSL *ssl)
+{
+	const info_callback own = SSL_get_info_callback(ssl);
+	void *kept;
+
+	/* Of several sessions that a client offers, one that OpenSSL did not take may have been watched. */
+	if (own == watch)
+		return true;
+	memcpy(&kept, &own, sizeof(kept));
+	if (!SSL_set_ex_data(ssl, index_watch, kept) || !SSL_set_ex_data(ssl, index_begun, origin))
+		return false;
+	SSL_set_info_callback(ssl, watch);
+	return true;
+}
+
+bool bind_honours(struct context *origin, SSL *ssl, SSL_SESSION *session)
+{
+	if (may_honour(origin, ssl, session) && start_watch(origin, ssl))
+		return true;
+	ring_count(origin->baton->page, RING_REFUSED_POLICY);
+	return false;
+}

@@ -29,9 +29,9 @@
  * what a client without tickets is given a session ID for.
  *
  * Lifetime. Each TLS 1.3 resumption makes a new session, to which OpenSSL gives a whole new
- * lifetime. A client could so stay authenticated for ever by one certificate check. The lifetime
- * here counts from the full handshake: what comes from a resumption expires when the session that
- * it resumed does.
+ * lifetime. A client could so stay authenticated for ever by one certificate check. libtlsbaton's
+ * guard (mod_tlsbaton.c sets it at each virtual host) lets sessions end when the first of them would
+ * have, or the client's certificate does, and the record here ends with its session.
  *
  * What is not removed. OpenSSL calls for a removal when a connection ends without a close_notify,
  * after a fatal alert, and when a session has expired. None of these removes anything here:
@@ -203,9 +203,15 @@ static apr_status_t cache_store(ap_socache_instance_t *cache, server_rec *s,
 	}
 	if (connection != NULL && !is_stored(cache->baton, connection->ssl))
 		return APR_ENOTIMPL;
-	if (connection != NULL && connection->expires_s != 0 &&
-	    SSL_session_reused(connection->ssl) && connection->expires_s < expires_s)
-		expires_s = connection->expires_s;
+	if (connection != NULL) {
+		/* 0: of no policy that we know, so never to be honoured. */
+		const int64_t ends_s = tlsbaton_ssl_expires(connection->ssl);
+
+		if (ends_s == 0)
+			return APR_ENOTIMPL;
+		if (ends_s < expires_s)
+			expires_s = ends_s;
+	}
 
 	r = tlsbaton_session_put(cache->baton, id, id_len, der, der_len, expires_s, &notice);
 	if (r != 0)
@@ -222,22 +228,18 @@ static apr_status_t cache_retrieve(ap_socache_instance_t *cache, server_rec *s,
 {
 	struct connection *connection;
 	size_t n_der;
-	int64_t expires_s;
 	uint64_t notice;
 
 	/* A record that does not fit into mod_ssl's buffer (10 KiB) is one that mod_ssl cannot have
 	 * stored. */
-	if (tlsbaton_session_get(cache->baton, id, id_len, der, *der_len, &n_der, &expires_s,
-	                         &notice) != 0)
+	if (tlsbaton_session_get(cache->baton, id, id_len, der, *der_len, &n_der, NULL, &notice) !=
+	    0)
 		return APR_NOTFOUND;
 
 	*der_len = (unsigned int)n_der;
 	connection = connection_of(pool);
-	if (connection != NULL) {
-		connection->expires_s = expires_s;
-		if (notice != 0) /* 0 must not open the gate of a store before it */
-			connection->notice = notice;
-	}
+	if (connection != NULL && notice != 0) /* 0 must not open the gate of a store before it */
+		connection->notice = notice;
 	return APR_SUCCESS;
 }
 

@@ -56,14 +56,24 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 /*
  * mod_ssl has configured a virtual host; called for each, after the cache's init. Where the group's resumption is
  * stateful, or there is no daemon to say, its tickets are turned off; else their keys are the group's.
+ *
+ * mod_ssl has configured a virtual host; called for each, after the cache's init. mod_ssl ties sessions to the
+ * name and port of the virtual host, and chooses it before OpenSSL looks for a session; the guard adds what
+ * clients have to show there, which may differ between nodes, or from one configuration to the next.
  */
 static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 {
 	ap_socache_instance_t *cache = cache_active();
+	int r;
 
-	if (cache == NULL || is_proxy || tlsbaton_attach_tickets(cache->baton, ctx) == 0)
+	if (cache == NULL || is_proxy)
 		return OK;
-	ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "out of memory for the ticket keys of %s:%u",
+	r = tlsbaton_attach_tickets(cache->baton, ctx);
+	if (r == 0)
+		r = tlsbaton_guard(cache->baton, ctx);
+	if (r == 0)
+		return OK;
+	ap_log_error(APLOG_MARK, APLOG_EMERG, -r, s, "cannot share the TLS sessions of %s:%u",
 	             s->server_hostname, s->port);
 	return HTTP_INTERNAL_SERVER_ERROR;
 }

@@ -48,8 +48,7 @@ void cache_forget(void);
 struct connection {
 	SSL *ssl;
 	tlsbaton *baton;
-	uint64_t notice;   /* the response must wait for this one; 0: for none */
-	int64_t expires_s; /* of the session that was looked up last; 0: none */
+	uint64_t notice; /* the response must wait for this one; 0: for none */
 };
 
 /* The connection that owns `pool`; NULL when mod_ssl never announced it. */

@@ -58,6 +58,8 @@ void status_show(ap_socache_instance_t *cache, request_rec *r, int flags)
 	     n.tickets_refused},
 	    {"look-ups that found a session", "Hits", n.hits},
 	    {"look-ups that did not", "Misses", n.misses},
+	    {"sessions not honoured here: another policy, name or time", "RefusedPolicy",
+	     n.refused_policy},
 	    {"removals at unclean ends, ignored", "RemovalsIgnored", n.removals_ignored},
 	    {"responses that waited for the peers", "GateWaits", n.gate_waits},
 	    {"responses that went out at the deadline", "GateTimeouts", n.gate_timeouts},

@@ -173,6 +173,8 @@ says()
 
 # ---- Clients ----
 
+HOST=localhost # what clients ask for
+
 # get PATH [IN|-] [OUT|-] [OPTION…]: a request with OpenSSL's client on a connection of its own, with the
 # session in file IN, leaving the session to be resumed next in OUT. Prints New or Reused (or failed); the
 # answer is in $T/answer.
@@ -182,12 +184,12 @@ get()
 	shift $(($# < 3 ? $# : 3))
 	[ "$in" = - ] || options+=(-sess_in "$in")
 	[ "$out" = - ] || options+=(-sess_out "$out")
-	printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$path" |
+	printf 'GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$path" "$HOST" |
 		timeout 20 openssl s_client -connect "127.0.0.1:$PORT" -ign_eof "${options[@]}" "$@" \
 			>"$T/answer" 2>"$T/answer.err" || true
 	# A resumption with TLS 1.2 is no new session: the old one goes on.
 	[ "$out" = - ] || [ "$in" = - ] || [ -e "$out" ] || cp "$in" "$out"
-	if grep -q '^HTTP/1.1 200' "$T/answer"; then
+	if grep -q 'HTTP/1.1 200' "$T/answer"; then
 		grep -aoE -m 1 '^(New|Reused), TLS' "$T/answer" | cut -d, -f1
 	else
 		echo failed

@@ -1,0 +1,83 @@
+#!/bin/bash
+# Virtual hosts of a real Apache honour each other's sessions no more than each other's clients: on one server, and on
+# two whose configurations of one name differ. Usage: test-policy.sh TLSv1.2|TLSv1.3 on|off    (session tickets)
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+PROTOCOL=$1
+TICKETS=$2
+
+make_certificates
+make_client_certificate
+openssl rand 48 >"$T/ticket.key" # of all servers, as tickets are of no use elsewhere without
+daemon_start now 1000
+
+NAMES='open.example strict.example'
+VHOST="SSLSessionTicketKeyFile $T/ticket.key"
+ASKS="SSLVerifyClient require
+SSLCACertificateFile $T/ca.crt"
+OPEN=        # more lines of one virtual host …
+STRICT=$ASKS # … and of the other
+eval "write_config_alone() $(declare -f write_config | tail -n +2)"
+write_config()
+{
+	write_config_alone "$1"
+	open=$OPEN strict=$STRICT awk '{ print }
+		/ServerName open.example:/ { print ENVIRON["open"] }
+		/ServerName strict.example:/ { print ENVIRON["strict"] }' "$T/$1/httpd.conf" >"$T/$1/new"
+	mv "$T/$1/new" "$T/$1/httpd.conf"
+}
+
+# visit NAME [IN|-] [OUT|-]: by a client that has a certificate, if it is asked for.
+visit()
+{
+	HOST=$1 get /hello "${2:--}" "${3:--}" -servername "$1" -cert "$T/client.crt" -key "$T/client.key"
+}
+
+apache_start first
+port_first=$PORT
+case_ "a session resumes where it was made"
+for name in open strict; do
+	is "$name, full" "$(visit $name.example - "$T/$name")" New
+	is "$name, resumed" "$(visit $name.example "$T/$name" "$T/$name")" Reused
+done
+
+case_ "a session is refused at another name, without harm"
+is "of open at strict" "$(visit strict.example "$T/open")" New
+is "of strict at open" "$(visit open.example "$T/strict")" New
+
+# mod_ssl's own ticket keys do not reliably reach from one server to another: the rest is about sessions that do.
+if [ "$TICKETS" = on ]; then
+	apache_stop first
+	no_crash first
+	daemon_end TERM
+	exit 0
+fi
+
+case_ "a server whose configuration is the same"
+apache_start same
+is "open" "$(visit open.example "$T/open" "$T/open")" Reused
+is "strict" "$(visit strict.example "$T/strict" "$T/strict")" Reused
+apache_stop same
+no_crash same
+
+case_ "a server where one name is of another policy"
+refused=$(figure refused_policy)
+OPEN=$ASKS
+apache_start other
+is "open" "$(visit open.example "$T/open")" New
+is "strict" "$(visit strict.example "$T/strict" "$T/strict")" Reused
+at_least "refused" "$(figure refused_policy)" $((refused + 1))
+
+case_ "a reload that changes a policy"
+STRICT="SSLVerifyClient optional
+SSLCACertificateFile $T/ca.crt"
+write_config other
+apache_graceful other
+is "strict" "$(visit strict.example "$T/strict" "$T/strict2")" New
+is "and what is made then" "$(visit strict.example "$T/strict2")" Reused
+apache_stop other
+no_crash other
+PORT=$port_first
+apache_stop first
+no_crash first
+daemon_end TERM

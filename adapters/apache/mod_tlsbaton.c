@@ -56,10 +56,9 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 /*
  * mod_ssl has configured a virtual host; called for each, after the cache's init. Where the group's resumption is
  * stateful, or there is no daemon to say, its tickets are turned off; else their keys are the group's.
- *
- * mod_ssl has configured a virtual host; called for each, after the cache's init. mod_ssl ties sessions to the
- * name and port of the virtual host, and chooses it before OpenSSL looks for a session; the guard adds what
- * clients have to show there, which may differ between nodes, or from one configuration to the next.
+ * mod_ssl ties sessions to the name and port of the virtual host, and chooses it before OpenSSL looks for a
+ * session; the guard adds what clients have to show there, which may differ between nodes, or from one configuration to
+ * the next.
  */
 static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 {

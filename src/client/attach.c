@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <pthread.h>
 
 #define DER_ON_STACK 1024
 
@@ -26,7 +27,8 @@ _Static_assert(sizeof(void *) >= sizeof(uint64_t), "notice numbers are kept in e
 struct attached {
 	struct context context; /* first: bind.c knows it by that alone */
 	struct tlsbaton *baton;
-	bool shares; /* not only guarded */
+	bool shares;    /* not only guarded */
+	bool seen_only; /* not even that: a name led here */
 	int (*next_new)(SSL *ssl, SSL_SESSION *session);
 	SSL_SESSION *(*next_get)(SSL *ssl, const unsigned char *id, int n_id, int *copy);
 	void (*next_remove)(SSL_CTX *ctx, SSL_SESSION *session);
@@ -34,6 +36,8 @@ struct attached {
 
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
 static int once_error;
+/* Stands at a context that attach_prepare() made ready: it may be attached while it is in use. */
+static struct attached prepared;
 static int index_attached = -1; /* of SSL_CTX: struct attached, owned */
 static int index_origin = -1;   /* of SSL: the struct attached of the context it was made from */
 static int index_notice = -1;   /* of SSL: number of its last notice */
@@ -48,15 +52,24 @@ static void attached_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, 
 	(void)idx;
 	(void)argl;
 	(void)argp;
-	if (attached)
-		context_deinit(&attached->context);
+	if (!attached || attached == &prepared)
+		return;
+	context_deinit(&attached->context);
 	free(attached);
+}
+
+/* NULL: not attached, or not yet. */
+static struct attached *attached_of(SSL_CTX *ctx)
+{
+	struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
+
+	return attached && attached != &prepared && !attached->seen_only ? attached : NULL;
 }
 
 static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(parent);
-	struct attached *attached = ctx ? SSL_CTX_get_ex_data(ctx, index_attached) : NULL;
+	struct attached *attached = ctx ? attached_of(ctx) : NULL;
 
 	(void)ptr;
 	(void)argl;
@@ -71,7 +84,7 @@ static struct attached *origin_of(const SSL *ssl)
 {
 	struct attached *attached = SSL_get_ex_data(ssl, index_origin);
 
-	return attached ? attached : SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), index_attached);
+	return attached ? attached : attached_of(SSL_get_SSL_CTX(ssl));
 }
 
 static void make_indexes(void)
@@ -82,10 +95,39 @@ static void make_indexes(void)
 	once_error = bind_init();
 }
 
-struct context *context_of(SSL_CTX *ctx)
+/* Of what a name led to before it had a connection of its own: guarded, as far as sessions need it. */
+static struct attached *make_seen(SSL_CTX *ctx, struct tlsbaton *baton)
 {
+	struct attached *attached = calloc(1, sizeof(*attached));
+
+	if (!attached)
+		return NULL;
+	attached->baton = baton;
+	attached->seen_only = true;
+	context_init(&attached->context, baton, ctx);
+	/* Its place is there already: a pointer is all that changes. */
+	if (!SSL_CTX_set_ex_data(ctx, index_attached, attached)) {
+		context_deinit(&attached->context);
+		free(attached);
+		return NULL;
+	}
+	return attached;
+}
+
+struct context *context_of(SSL_CTX *ctx, struct tlsbaton *baton)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
 
+	/* Tried only: whoever comes second meanwhile has a session that is not shared. */
+	if (attached == &prepared) {
+		if (pthread_mutex_trylock(&lock) != 0)
+			return NULL;
+		attached = SSL_CTX_get_ex_data(ctx, index_attached);
+		if (attached == &prepared)
+			attached = make_seen(ctx, baton);
+		pthread_mutex_unlock(&lock);
+	}
 	return attached ? &attached->context : NULL;
 }
 
@@ -266,7 +308,7 @@ static SSL_TICKET_RETURN on_ticket_read(SSL *ssl, SSL_SESSION *session, const un
 
 static void on_remove(SSL_CTX *ctx, SSL_SESSION *session)
 {
-	const struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
+	const struct attached *attached = attached_of(ctx);
 
 	if (!attached)
 		return;
@@ -296,6 +338,14 @@ static int make_recent(struct tlsbaton *baton)
 	return r;
 }
 
+/* What a context has already, or a new one. */
+static struct attached *attached_place(SSL_CTX *ctx, struct tlsbaton *baton)
+{
+	struct attached *seen = SSL_CTX_get_ex_data(ctx, index_attached);
+
+	return seen && seen != &prepared ? seen : make_seen(ctx, baton);
+}
+
 static int attach(tlsbaton *baton, SSL_CTX *ctx, bool shares)
 {
 	const long before = SSL_CTX_get_session_cache_mode(ctx);
@@ -305,23 +355,18 @@ static int attach(tlsbaton *baton, SSL_CTX *ctx, bool shares)
 
 	if (!has_indexes())
 		return -ENOMEM;
-	if (SSL_CTX_get_ex_data(ctx, index_attached))
+	if (attached_of(ctx))
 		return -EBUSY;
 	if (shares && (make_recent(baton) < 0 || tlsbaton_attach_tickets(baton, ctx) < 0))
 		return -ENOMEM;
-	attached = calloc(1, sizeof(*attached));
+	attached = attached_place(ctx, baton);
 	if (!attached)
 		return -ENOMEM;
-	attached->baton = baton;
 	attached->shares = shares;
 	attached->next_new = SSL_CTX_sess_get_new_cb(ctx);
 	attached->next_get = SSL_CTX_sess_get_get_cb(ctx);
 	attached->next_remove = SSL_CTX_sess_get_remove_cb(ctx);
-	if (!SSL_CTX_set_ex_data(ctx, index_attached, attached)) {
-		free(attached);
-		return -ENOMEM;
-	}
-	context_init(&attached->context, baton, ctx);
+	attached->seen_only = false;
 	SSL_CTX_sess_set_new_cb(ctx, on_new);
 	SSL_CTX_sess_set_get_cb(ctx, on_get);
 	SSL_CTX_sess_set_remove_cb(ctx, on_remove);
@@ -352,7 +397,7 @@ int64_t tlsbaton_ssl_expires(const SSL *ssl)
 
 int attach_prepare(SSL_CTX *ctx)
 {
-	if (!has_indexes() || !SSL_CTX_set_ex_data(ctx, index_attached, NULL))
+	if (!has_indexes() || !SSL_CTX_set_ex_data(ctx, index_attached, &prepared))
 		return -ENOMEM;
 	return tickets_prepare(ctx);
 }
@@ -363,7 +408,7 @@ int attach_state(const SSL *ssl)
 
 	if (!SSL_get_ex_data(ssl, index_origin))
 		return ATTACH_NOT;
-	if (SSL_CTX_get_ex_data(ctx, index_attached) && SSL_CTX_sess_get_new_cb(ctx) != on_new)
+	if (attached_of(ctx) && SSL_CTX_sess_get_new_cb(ctx) != on_new)
 		return ATTACH_REPLACED;
 	return 0;
 }
@@ -378,9 +423,7 @@ int attach_ssl(struct tlsbaton *baton, SSL *ssl)
 	r = tickets_attach_ssl(baton, ssl);
 	if (r < 0)
 		return r;
-	return SSL_set_ex_data(ssl, index_origin, SSL_CTX_get_ex_data(ctx, index_attached))
-	           ? 0
-	           : -ENOMEM;
+	return SSL_set_ex_data(ssl, index_origin, attached_of(ctx)) ? 0 : -ENOMEM;
 }
 
 uint64_t tlsbaton_ssl_notice(const SSL *ssl)

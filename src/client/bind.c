@@ -46,10 +46,10 @@ int bind_init(void)
 }
 
 /* The policy of the context that the connection has now; NULL: none. */
-static const uint8_t *policy_now(const SSL *ssl)
+static const uint8_t *policy_now(const struct context *origin, const SSL *ssl)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	struct context *context = context_of(ctx);
+	struct context *context = context_of(ctx, origin->baton);
 
 	return context ? context_policy(context, ctx) : NULL;
 }
@@ -114,7 +114,7 @@ int64_t bind_expires(SSL_SESSION *session)
 static void bind_afresh(struct context *origin, SSL *ssl, SSL_SESSION *session,
                         struct binding *binding, uint8_t name[POLICY_NAME_MAX])
 {
-	const uint8_t *policy = policy_now(ssl);
+	const uint8_t *policy = policy_now(origin, ssl);
 
 	*binding = (struct binding){
 	    .verify_mode = (uint8_t)SSL_get_verify_mode(ssl),
@@ -158,7 +158,7 @@ void bind_session(struct context *origin, SSL *ssl, SSL_SESSION *session)
 static bool may_honour(struct context *origin, SSL *ssl, SSL_SESSION *session)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	struct context *context = context_of(ctx);
+	struct context *context = context_of(ctx, origin->baton);
 	uint8_t name[POLICY_NAME_MAX];
 	struct binding binding;
 	const uint8_t *policy;
@@ -180,7 +180,7 @@ static void check_again(SSL *ssl)
 {
 	struct context *origin = SSL_get_ex_data(ssl, index_begun);
 	SSL_SESSION *session = SSL_get0_session(ssl);
-	const uint8_t *policy = policy_now(ssl);
+	const uint8_t *policy = policy_now(origin, ssl);
 	struct binding binding;
 
 	if (!SSL_session_reused(ssl) || !binding_read(session, &binding))

@@ -39,8 +39,9 @@ void known_tell(const struct tlsbaton *baton, struct ring_page *page);
 /* Once, before all else. 0 or -ENOMEM. */
 int bind_init(void) MUST_CHECK;
 
-/* The context of `ctx`, NULL if it is not attached; attach.c has it. */
-struct context *context_of(SSL_CTX *ctx);
+/* The context of `ctx`, NULL if it is not attached; attach.c has it. One that was made ready to be attached late
+ * (attach_prepare()) gets one for `baton`. */
+struct context *context_of(SSL_CTX *ctx, struct tlsbaton *baton);
 
 /*
  * Binds the new `session` of `ssl`, which began with `origin`, and clamps its lifetime. A session that came of

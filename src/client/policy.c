@@ -301,7 +301,7 @@ static int write_behind(SSL_SESSION *session, const uint8_t *data, size_t n_own,
 	for (int i = 7; i >= 0; i--)
 		*at++ = (uint8_t)((uint64_t)binding->expires_s >> (8 * i));
 	*at++ = binding->n_name;
-	memcpy(at, MAGIC, MAGIC_BYTES);
+	memcpy(at, MAGIC, MAGIC_BYTES); /* NOLINT(bugprone-not-null-terminated-result) */
 	at += MAGIC_BYTES;
 	return SSL_SESSION_set1_ticket_appdata(session, bytes, (size_t)(at - bytes)) ? 0 : -ENOMEM;
 }

@@ -26,6 +26,8 @@
 #include "util/clock.h"
 
 #include <errno.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 /* What a client must show: a connection that asks for more than the one that made the session does not honour it. */
 #define MODES (SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
@@ -56,14 +58,10 @@ static const uint8_t *policy_now(const struct context *origin, const SSL *ssl)
 
 /* ---- What names led to ---- */
 
-/* FNV-1a, begun with the listener. Not secret and not strong: a name that collides costs a full handshake. */
+/* Of a name, as a client said it to that listener. A name that collides costs a full handshake. */
 static uint64_t hash_name(const struct context *origin, const uint8_t *name, size_t n_name)
 {
-	uint64_t hash = 0xcbf29ce484222325ULL ^ (uint64_t)(uintptr_t)origin;
-
-	for (size_t i = 0; i < n_name; i++)
-		hash = (hash ^ name[i]) * 0x100000001b3ULL;
-	return hash ^ hash >> 29;
+	return XXH3_64bits_withSeed(name, n_name, (uint64_t)(uintptr_t)origin);
 }
 
 static uint64_t learned_word(uint64_t hash, const uint8_t *policy)

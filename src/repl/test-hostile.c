@@ -246,8 +246,8 @@ static void test_malformed_messages(void **state)
 	send_malformed(hostile, member(hostile), "\xff\xff\xff\xff\4", 5);
 	send_malformed(hostile, member(hostile), "\0\0\0\xa\1notbaton\0\1", 15);
 	send_malformed(hostile, let_in(hostile), "\0\1\0\0\4", 5);
-	send_malformed(hostile, let_in(hostile), "\0\0\0\x8\xd", 5);
-	send_malformed(hostile, let_in(hostile), "\0\0\0\x1\xc\x1", 6);
+	send_malformed(hostile, let_in(hostile), "\0\0\0\x8\xe", 5);
+	send_malformed(hostile, let_in(hostile), "\0\0\0\x1\xd\x1", 6);
 	/* Records without a start; a second hello; a mark, and records, that go backwards. */
 	fake = let_in(hostile);
 	fake_say_record(fake, 100, "an id", "its DER");

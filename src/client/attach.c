@@ -114,20 +114,26 @@ static struct attached *make_seen(SSL_CTX *ctx, struct tlsbaton *baton)
 	return attached;
 }
 
+/* What a context has already, or what is made for it. Threads whose connections are the first of a context wait for the one
+ * that makes it, once: without it none of them could honour a session. */
+static struct attached *attached_place(SSL_CTX *ctx, struct tlsbaton *baton)
+{
+	struct attached *attached;
+
+	pthread_mutex_lock(&baton->contexts_lock);
+	attached = SSL_CTX_get_ex_data(ctx, index_attached);
+	if (!attached || attached == &prepared)
+		attached = make_seen(ctx, baton);
+	pthread_mutex_unlock(&baton->contexts_lock);
+	return attached;
+}
+
 struct context *context_of(SSL_CTX *ctx, struct tlsbaton *baton)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
 
-	/* Tried only: whoever comes second meanwhile has a session that is not shared. */
-	if (attached == &prepared) {
-		if (pthread_mutex_trylock(&lock) != 0)
-			return NULL;
-		attached = SSL_CTX_get_ex_data(ctx, index_attached);
-		if (attached == &prepared)
-			attached = make_seen(ctx, baton);
-		pthread_mutex_unlock(&lock);
-	}
+	if (attached == &prepared)
+		attached = attached_place(ctx, baton);
 	return attached ? &attached->context : NULL;
 }
 
@@ -336,14 +342,6 @@ static int make_recent(struct tlsbaton *baton)
 		r = recent_new(&baton->recent);
 	handle_unlock(baton);
 	return r;
-}
-
-/* What a context has already, or a new one. */
-static struct attached *attached_place(SSL_CTX *ctx, struct tlsbaton *baton)
-{
-	struct attached *seen = SSL_CTX_get_ex_data(ctx, index_attached);
-
-	return seen && seen != &prepared ? seen : make_seen(ctx, baton);
 }
 
 static int attach(tlsbaton *baton, SSL_CTX *ctx, bool shares)

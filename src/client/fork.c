@@ -26,6 +26,7 @@ static void before_fork(void)
 
 	pthread_mutex_lock(&handles_lock);
 	LIST_FOREACH (baton, &handles, entry) {
+		pthread_mutex_lock(&baton->contexts_lock);
 		pthread_mutex_lock(&baton->lock);
 		if (baton->recent)
 			recent_lock_all(baton->recent);
@@ -40,6 +41,7 @@ static void after_fork(void)
 		if (baton->recent)
 			recent_unlock_all(baton->recent);
 		pthread_mutex_unlock(&baton->lock);
+		pthread_mutex_unlock(&baton->contexts_lock);
 	}
 	pthread_mutex_unlock(&handles_lock);
 }

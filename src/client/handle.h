@@ -80,6 +80,8 @@ struct tlsbaton {
 	_Atomic uint64_t learned[LEARNED_NAMES];
 	int gate_fd; /* an epoll descriptor over the daemon's socket: stays the same over reconnections */
 
+	pthread_mutex_t
+	    contexts_lock;    /* while a context is made known (attach.c); taken before `lock` */
 	pthread_mutex_t lock; /* for all that follows; held for a copy, not for a wait */
 	struct ring_producer ring;
 	uint64_t seq; /* of the last notice */

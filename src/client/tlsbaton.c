@@ -110,6 +110,7 @@ static void handle_deinit(struct tlsbaton *baton)
 	ring_unmap_data(baton->ring.data, baton->ring.data_bytes, wipe);
 	ring_unmap_page(baton->page);
 	pthread_mutex_destroy(&baton->lock);
+	pthread_mutex_destroy(&baton->contexts_lock);
 	free(baton);
 }
 
@@ -129,7 +130,9 @@ int tlsbaton_new(tlsbaton **out, const struct tlsbaton_options *options)
 	baton->socket = -1;
 	baton->gate_fd = -1;
 	baton->dead_ms = RING_DEAD_MS;
-	r = -pthread_mutex_init(&baton->lock, NULL);
+	/* Neither can fail on Linux. */
+	r = -(pthread_mutex_init(&baton->contexts_lock, NULL)
+	          ?: pthread_mutex_init(&baton->lock, NULL));
 	if (r < 0) {
 		free(baton);
 		return -ENOMEM;

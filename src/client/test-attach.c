@@ -88,6 +88,7 @@ static void test_a_resumption_before_the_ack_has_a_gate(void **state)
 			assert_int_equal(
 			    tls_connect(f->server, f->client, made.session, false, &resumed), 0);
 			assert_int_equal(resumed.notice, 0);
+			SSL_SESSION_free(resumed.session);
 		}
 		SSL_SESSION_free(made.session);
 	}

@@ -46,6 +46,8 @@ static int set_up(void **state)
 	struct tlsbaton_options options = {.size = sizeof(options), .connect_ms = 5000};
 
 	node_init(&f->node);
+	/* A server that has tickets off keeps its sessions in the table all the same. */
+	f->node.tickets.resumption = TICKET_BOTH;
 	node_start(&f->node);
 	options.socket_path = f->node.socket_path;
 	assert_int_equal(tlsbaton_new(&f->baton, &options), 0);
@@ -128,12 +130,15 @@ static void open_contexts(struct fixture *f, const struct kind *kind)
 	attach_contexts(f);
 }
 
-/* Connects, with a copy of `session`, which OpenSSL's client spoils. */
+/* Connects, with a copy of `session`, which OpenSSL's client spoils. It has no regard for the lifetime that it was
+ * told: what has ended the server must refuse. */
 static int try(struct fixture *f, const char *name, SSL_SESSION *session, struct tls_outcome *out)
 {
 	SSL_SESSION *copy = session ? SSL_SESSION_dup(session) : NULL;
 	int r;
 
+	if (copy)
+		SSL_SESSION_set_time(copy, time(NULL));
 	tls_client_name(f->client, name);
 	r = tls_connect(f->open, f->client, copy, false, out);
 	SSL_SESSION_free(copy);
@@ -163,6 +168,15 @@ static uint64_t n_refused(struct fixture *f)
 	return counters.refused_policy;
 }
 
+/* Stateless tickets that resumed. */
+static uint64_t n_opened(struct fixture *f)
+{
+	struct tlsbaton_counters counters;
+
+	tlsbaton_count(f->baton, &counters);
+	return counters.tickets_opened;
+}
+
 /* ---- One node ---- */
 
 static void test_resumed_where_it_was_made(void **state)
@@ -173,11 +187,13 @@ static void test_resumed_where_it_was_made(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		open_contexts(f, &kinds[i]);
 		for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
+			const uint64_t before = n_opened(f);
 			SSL_SESSION *session;
 
 			assert_false(visit(f, names[k], NULL, &session).reused);
 			if (!visit(f, names[k], session, NULL).reused)
 				fail_msg("%s at %s", kinds[i].name, names[k] ? names[k] : "none");
+			assert_int_equal(n_opened(f) - before, kinds[i].stateless);
 			SSL_SESSION_free(session);
 		}
 	}
@@ -378,15 +394,18 @@ static void test_tickets_from_before(void **state)
 {
 	struct fixture *f = *state;
 
-	/* Made by a server that was not attached, with the same keys. */
+	/* Made under the group's keys, by a server whose sessions nobody binds. */
 	for (size_t i = 2; i < ARRAY_SIZE(kinds); i++) {
+		const uint64_t before = n_refused(f);
 		SSL_SESSION *session, *newer;
 
 		make_contexts(f, &kinds[i]);
+		assert_int_equal(tlsbaton_attach_tickets(f->baton, f->open), 0);
 		assert_false(visit(f, OPEN, NULL, &session).reused);
 		attach_contexts(f);
 		/* The client gets a new one. */
 		assert_false(visit(f, OPEN, session, &newer).reused);
+		assert_int_equal(n_refused(f), before + 1);
 		assert_true(visit(f, OPEN, newer, NULL).reused);
 		SSL_SESSION_free(session);
 		SSL_SESSION_free(newer);
@@ -428,8 +447,9 @@ static void test_an_end_is_kept(void **state)
 {
 	struct fixture *f = *state;
 
-	/* Each resumption in between would have made it live on. */
+	/* Each resumption in between would have made it live on, and each renewed ticket. */
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const uint64_t before = n_opened(f);
 		SSL_SESSION *session, *next;
 		unsigned n_resumed = 0;
 		int64_t expires_s;
@@ -456,6 +476,7 @@ static void test_an_end_is_kept(void **state)
 			usleep(1000);
 		}
 		assert_true(n_resumed > 0);
+		assert_int_equal(n_opened(f) > before, kinds[i].stateless);
 		SSL_SESSION_free(session);
 	}
 }

@@ -155,7 +155,8 @@ static int receive(int fd, struct greeting *out)
 	    out->hello.magic != HELLO_MAGIC || out->hello.version != HELLO_VERSION ||
 	    out->hello.size != sizeof(out->hello))
 		return -EPROTO;
-	if (out->hello.status == HELLO_WELCOME && out->fds[HELLO_N_FDS - 1] < 0)
+	/* Ring and table. Without a page of ticket keys sessions are shared all the same. */
+	if (out->hello.status == HELLO_WELCOME && out->fds[1] < 0)
 		return -EPROTO;
 	return 0;
 }
@@ -164,14 +165,14 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 {
 	struct epoll_event readable = {.events = EPOLLIN};
 	size_t n_carried, n_lost;
+	bool has_keys;
 	int r;
 
 	r = views_take(baton, greeting->fds[1]);
 	if (r < 0)
 		return r;
-	r = ticket_page_map_over(baton->tickets, greeting->fds[2]);
-	if (r < 0)
-		return r;
+	has_keys = greeting->fds[2] >= 0 &&
+	           ticket_page_map_over(baton->tickets, greeting->fds[2]) == 0;
 	r = carry_over(baton, greeting->fds[0], greeting->hello.ring_bytes, &n_carried, &n_lost);
 	if (r < 0)
 		return r;
@@ -188,9 +189,9 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 	if (ring_must_wake(baton->page))
 		link_wake(baton);
 	handle_tell(
-	    baton, NEWS_UP, LOG_NOTICE,
-	    "sessions are shared through tlsbatond; %zu had waited for it, %zu found no room",
-	    n_carried, n_lost);
+	    baton, NEWS_UP, has_keys ? LOG_NOTICE : LOG_WARNING,
+	    "sessions are shared through tlsbatond%s; %zu had waited for it, %zu found no room",
+	    has_keys ? "" : ", which gave no ticket keys", n_carried, n_lost);
 	return 0;
 }
 

@@ -65,7 +65,7 @@ static void key_name(SSL_SESSION *session, uint8_t name[TICKET_NAME_BYTES])
 static const struct ticket_page *map_page(struct fixture *f)
 {
 	const struct ticket_page *page;
-	_cleanup_(closep) int fd = ticket_page_fd(f->node.tickets_path);
+	_cleanup_(closep) int fd = open(f->node.tickets_path, O_RDONLY);
 
 	assert_true(fd >= 0);
 	assert_int_equal(ticket_page_map_empty(&page), 0);
@@ -382,6 +382,30 @@ static void test_a_damaged_page_is_replaced_and_found(void **state)
 	SSL_SESSION_free(session);
 }
 
+static void test_a_page_that_is_removed_keeps_nobody_out(void **state)
+{
+	struct fixture *f = *state;
+	tlsbaton *first;
+
+	server_start(f);
+	first = f->baton;
+	assert_int_equal(unlink(f->node.tickets_path), 0);
+	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
+	assert_true(tlsbaton_connected(f->baton));
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		SSL_SESSION *session = NULL;
+
+		open_contexts(f, versions[i]);
+		attach(f);
+		assert_true(has_tickets(f));
+		assert_false(server_visit(f, &session));
+		assert_true(server_visit(f, &session));
+		SSL_SESSION_free(session);
+	}
+	node_until(access(f->node.tickets_path, F_OK) == 0);
+	tlsbaton_free(first);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, server_tear_down)
 
 int main(void)
@@ -400,6 +424,7 @@ int main(void)
 	    T(test_a_worker_goes_on_when_its_daemon_dies),
 	    T(test_a_child_has_the_keys_without_a_daemon),
 	    T(test_a_damaged_page_is_replaced_and_found),
+	    T(test_a_page_that_is_removed_keeps_nobody_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

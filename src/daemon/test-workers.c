@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@ struct fixture {
 	struct event_base *base;
 	struct table *table;
 	struct tickets *tickets;
+	bool no_keys; /* there is no descriptor of them */
 	struct workers *workers;
 	uint64_t position; /* what the next notices are given */
 	unsigned n_notices;
@@ -37,7 +39,7 @@ static int on_tickets_fd(void *arg)
 {
 	struct fixture *f = arg;
 
-	return tickets_fd(f->tickets);
+	return f->no_keys ? -EMFILE : tickets_fd(f->tickets);
 }
 
 static void on_tickets_changed(void *arg)
@@ -77,6 +79,15 @@ static void on_batch(void *arg)
 		}                                                                                  \
 	} while (0)
 
+static void connect_worker(struct fixture *f)
+{
+	const struct tlsbaton_options options = {
+	    .size = sizeof(options), .connect_ms = 1, .socket_path = f->socket_path};
+
+	assert_int_equal(tlsbaton_new(&f->baton, &options), 0);
+	run_until(f, tlsbaton_connected(f->baton));
+}
+
 static int set_up(void **state)
 {
 	static const struct workers_ops ops = {
@@ -91,7 +102,6 @@ static int set_up(void **state)
 	    .rotation_ms = TICKET_ROTATION_MS_MAX,
 	};
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct tlsbaton_options options = {.size = sizeof(options), .connect_ms = 1};
 	char why[128];
 
 	strcpy(f->directory, "/tmp/tlsbaton-test-XXXXXX");
@@ -110,9 +120,7 @@ static int set_up(void **state)
 	                             on_tickets_changed, f, why, sizeof(why)),
 	                 0);
 	assert_int_equal(workers_new(&f->workers, f->base, &f->config, &ops, f), 0);
-	options.socket_path = f->socket_path;
-	assert_int_equal(tlsbaton_new(&f->baton, &options), 0);
-	run_until(f, tlsbaton_connected(f->baton));
+	connect_worker(f);
 	*state = f;
 	return 0;
 }
@@ -219,6 +227,18 @@ static void test_positions_that_start_over_hold_no_gate(void **state)
 	assert_true(is_open(f, young));
 }
 
+static void test_a_worker_without_ticket_keys_shares_its_sessions(void **state)
+{
+	struct fixture *f = *state;
+
+	tlsbaton_free(f->baton);
+	f->no_keys = true;
+	connect_worker(f);
+	assert_int_equal(tlsbaton_resumption(f->baton), TLSBATON_UNKNOWN);
+	(void)send_at(f, 100);
+	assert_int_equal(f->n_notices, 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -228,6 +248,7 @@ int main(void)
 	    T(test_gates_open_in_the_order_of_positions),
 	    T(test_more_batches_than_there_is_room_for),
 	    T(test_positions_that_start_over_hold_no_gate),
+	    T(test_a_worker_without_ticket_keys_shares_its_sessions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

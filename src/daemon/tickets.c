@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-#include "ticket/page.h"
+#include "ticket/store.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -22,7 +22,7 @@
 
 struct tickets {
 	struct keyring ring;
-	struct ticket_page *page;
+	struct ticket_store *store;
 	char *path;
 	struct tickets_config config;
 	struct event *timer;
@@ -104,6 +104,22 @@ static bool make(struct tickets *tickets, int64_t now_ms)
 	return r == 0;
 }
 
+/* Somebody may have removed the file. */
+static void look_at_store(struct tickets *tickets)
+{
+	int r = ticket_store_look(tickets->store, &tickets->ring);
+
+	if (r == TICKET_REBUILT)
+		warn_limited(tickets, "removed",
+		             "%s was removed, and is there again: the next tlsbatond needs it",
+		             tickets->path);
+	if (r < 0)
+		warn_limited(tickets, "removed",
+		             "%s was removed, and cannot be made again (%s): a restart of "
+		             "tlsbatond would void the tickets of this node",
+		             tickets->path, strerror(-r));
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct tickets *tickets = arg;
@@ -111,10 +127,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	bool expired, made;
 
 	(void)fd, (void)what;
+	look_at_store(tickets);
 	expired = keyring_expire(&tickets->ring, now_ms);
 	made = make(tickets, now_ms);
 	if (expired || made)
-		ticket_page_publish(tickets->page, &tickets->ring);
+		ticket_store_publish(tickets->store, &tickets->ring);
 	/* Peers see by their own clocks what has expired. */
 	if (made)
 		tickets->changed(tickets->arg);
@@ -123,12 +140,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- Life ---- */
 
-static int open_page(struct tickets *tickets, char *error, size_t error_size)
+static int open_store(struct tickets *tickets, char *error, size_t error_size)
 {
 	char why[128];
-	int r = ticket_page_open(&tickets->page, tickets->path, clock_wall_ms(), &tickets->ring,
-	                         why, sizeof(why));
+	const int64_t now_ms = clock_wall_ms();
+	int r = ticket_store_open(&tickets->store, tickets->path, now_ms, &tickets->ring, why,
+	                          sizeof(why));
 
+	if (r == 0 && keyring_is_ahead(&tickets->ring, now_ms))
+		log_warning("%s: the last rekey of this node lies in the future, so the clock went "
+		            "back: nodes that have not heard of that rekey will not take ticket keys "
+		            "of this one; set the clock by NTP",
+		            tickets->path);
 	if (r == TICKET_REBUILT)
 		log_warning("%s: %s: new ticket keys take its place, and those of the peers",
 		            tickets->path, why);
@@ -158,10 +181,10 @@ int tickets_new(struct tickets **out, struct event_base *base, const char *path,
 	tickets->timer = event_new(base, -1, 0, on_timer, tickets);
 	if (!tickets->path || !tickets->timer)
 		return -ENOMEM;
-	r = open_page(tickets, error, error_size);
+	r = open_store(tickets, error, error_size);
 	if (r < 0)
 		return r;
-	ticket_page_configure(tickets->page, config->resumption);
+	ticket_store_configure(tickets->store, config->resumption);
 	if (config->n_peers > 0 && !keyring_current(&tickets->ring, clock_wall_ms()))
 		tickets->hold_until_us = clock_monotonic_us() + TICKETS_HOLD_US;
 	on_timer(-1, 0, tickets);
@@ -176,7 +199,7 @@ void tickets_free(struct tickets *tickets)
 		return;
 	if (tickets->timer)
 		event_free(tickets->timer);
-	ticket_page_close(tickets->page);
+	ticket_store_close(tickets->store);
 	keyring_wipe(&tickets->ring);
 	(void)munlock(tickets, sizeof(*tickets));
 	free(tickets->path);
@@ -191,14 +214,14 @@ void tickets_configure(struct tickets *tickets, const struct tickets_config *con
 	tickets->config = *config;
 	if (!news)
 		return;
-	ticket_page_configure(tickets->page, config->resumption);
+	ticket_store_configure(tickets->store, config->resumption);
 	tickets->changed(tickets->arg);
 	arm(tickets, clock_wall_ms());
 }
 
 int tickets_fd(const struct tickets *tickets)
 {
-	return ticket_page_fd(tickets->path);
+	return ticket_store_fd(tickets->store);
 }
 
 /* ---- Peers ---- */
@@ -270,7 +293,7 @@ void tickets_hear(struct tickets *tickets, unsigned peer, const char *name,
 	} else {
 		tickets->n_heard += tickets->ring.n - n_before;
 	}
-	ticket_page_publish(tickets->page, &tickets->ring);
+	ticket_store_publish(tickets->store, &tickets->ring);
 	/* Others may not be connected to this peer. It ends: a ring that has nothing new for anybody tells nobody. */
 	tickets->changed(tickets->arg);
 	arm(tickets, now_ms);
@@ -285,7 +308,7 @@ int tickets_rekey(struct tickets *tickets)
 		return r;
 	tickets->hold_until_us = 0;
 	tickets->n_made++;
-	ticket_page_publish(tickets->page, &tickets->ring);
+	ticket_store_publish(tickets->store, &tickets->ring);
 	log_notice("rekey: there are new ticket keys, and all tickets of before are void");
 	tickets->changed(tickets->arg);
 	arm(tickets, now_ms);

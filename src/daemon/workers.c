@@ -131,7 +131,7 @@ static int welcome(struct workers *workers, int fd)
 		return table_fd;
 	tickets_fd = workers->ops->tickets_fd(workers->arg);
 	if (tickets_fd < 0)
-		return tickets_fd;
+		say_limited(workers, "a worker was given no ticket keys", strerror(-tickets_fd));
 	r = worker_new(&worker, workers, workers->config.ring_bytes, workers->copy, &ring_fd);
 	if (r < 0)
 		return r;
@@ -144,7 +144,8 @@ static int welcome(struct workers *workers, int fd)
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
 	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes,
-	               (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd}, HELLO_N_FDS);
+	               (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd},
+	               tickets_fd < 0 ? HELLO_N_FDS - 1 : HELLO_N_FDS);
 	if (r < 0)
 		return r;
 	worker->fd = fd;

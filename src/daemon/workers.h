@@ -30,7 +30,7 @@ struct workers_config {
 struct workers_ops {
 	/* A read-only descriptor of the table for a new worker; the worker code closes it. */
 	int (*table_fd)(void *arg);
-	/* The same of the page of ticket keys. */
+	/* The same of the page of ticket keys. On failure the worker goes without. */
 	int (*tickets_fd)(void *arg);
 	/* One notice, already checked for lengths. Out: the position that must be acked before its gate opens
 	 * (0: at once). Pointers are borrowed for the call. */

@@ -2,7 +2,7 @@
  * What the daemon says to a worker that connected: one message on a SOCK_SEQPACKET socket, with three
  * descriptors beside it (SCM_RIGHTS) if, and only if, the status is HELLO_WELCOME:
  *   1. the ring (ring.h), readable and writable, sealed;  2. the session table, read-only;
- *   3. the page of ticket keys (ticket/page.h), read-only.
+ *   3. the page of ticket keys (ticket/page.h), read-only; left out if it cannot be had.
  * The worker says nothing: the daemon knows it by its credentials. After that the socket carries single
  * bytes, each a wake-up: from the worker for a daemon that sleeps, from the daemon for a worker that
  * polls its gates. (An eventfd would do for the latter, but the worker could make it a blocking one and

@@ -185,11 +185,21 @@ static bool too_far_ahead(const struct ticket_key *key, int64_t now_ms)
 	       key->use_until_ms - key->not_before_ms + 2 * TICKET_SKEW_MS;
 }
 
+static bool is_of_use(const struct ticket_key *key, int64_t now_ms)
+{
+	return ticket_key_valid(key) && key->not_after_ms > now_ms && !too_far_ahead(key, now_ms);
+}
+
+bool keyring_is_ahead(const struct keyring *ring, int64_t now_ms)
+{
+	return ring->generation > (uint64_t)(now_ms / 1000) + GENERATION_AHEAD_S;
+}
+
 int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t now_ms)
 {
 	bool changed = false, full = false;
 
-	if (theirs->generation > (uint64_t)(now_ms / 1000) + GENERATION_AHEAD_S)
+	if (keyring_is_ahead(theirs, now_ms))
 		return KEYRING_FUTURE;
 	if (theirs->generation < ring->generation)
 		return KEYRING_SAME;
@@ -201,8 +211,7 @@ int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t no
 	for (size_t i = 0; i < theirs->n; i++) {
 		const struct ticket_key *key = &theirs->keys[i];
 
-		if (!ticket_key_valid(key) || key->not_after_ms <= now_ms ||
-		    too_far_ahead(key, now_ms) || holds(ring, key))
+		if (!is_of_use(key, now_ms) || holds(ring, key))
 			continue;
 		if (ring->n >= KEYRING_KEYS_MAX - KEYRING_KEYS_OWN) {
 			full = true;
@@ -214,6 +223,14 @@ int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t no
 	if (full)
 		return KEYRING_FULL;
 	return changed ? 0 : KEYRING_SAME;
+}
+
+void keyring_restore(struct keyring *ring, const struct keyring *left, int64_t now_ms)
+{
+	ring->generation = left->generation;
+	for (size_t i = 0; i < left->n; i++)
+		if (is_of_use(&left->keys[i], now_ms) && !holds(ring, &left->keys[i]))
+			ring->keys[ring->n++] = left->keys[i];
 }
 
 bool keyring_expire(struct keyring *ring, int64_t now_ms)

@@ -94,6 +94,16 @@ int keyring_rekey(struct keyring *ring, int64_t now_ms, int64_t rotation_ms) MUS
  */
 int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t now_ms) MUST_CHECK;
 
+/*
+ * Into an empty ring: what this node held before it restarted, except keys that are invalid, expired or further ahead
+ * than any is made. The generation stays what it was, also one that the clock says is still to come: what it voided stays
+ * void.
+ */
+void keyring_restore(struct keyring *ring, const struct keyring *left, int64_t now_ms);
+
+/* Whether the last rekey lies so far in the future that a node which has not heard of it would refuse it. */
+bool keyring_is_ahead(const struct keyring *ring, int64_t now_ms);
+
 /* Wipes the keys whose time is over; true: there were some. */
 bool keyring_expire(struct keyring *ring, int64_t now_ms);
 /* The next time at which keyring_expire() has something to do; INT64_MAX: never. */

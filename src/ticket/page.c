@@ -18,17 +18,13 @@
  * came later, or a zero, has thereby seen the store of the first word that preceded it (emptying), and its second look
  * finds it. A reader that sees the first word sees the rest that was stored before it (filling).
  *
- * The file is the daemon's memory as well: one that restarts finds its keys there, checks them like those of a peer,
- * and voids no ticket. Nobody else may read it. What does not look like a page of ours is replaced by an empty one,
- * and said; the peers refill it. A file that workers have mapped is never truncated (SIGBUS), only wiped.
+ * store.c has the file that it is.
  */
 #include "ticket/page.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -192,9 +188,37 @@ void ticket_page_publish(struct ticket_page *page, const struct keyring *ring)
 		publish_key(page, &ring->keys[i], ring->generation);
 }
 
-void ticket_page_configure(struct ticket_page *page, enum ticket_resumption resumption)
+void ticket_page_configure(struct ticket_page *page, unsigned resumption)
 {
 	store(&page->resumption, resumption);
+}
+
+void ticket_page_format(struct ticket_page *page)
+{
+	store(&page->magic, PAGE_MAGIC);
+}
+
+bool ticket_page_is_one(const struct ticket_page *page)
+{
+	return load(&page->magic) == PAGE_MAGIC;
+}
+
+void ticket_page_recall(const struct ticket_page *page, struct keyring *out)
+{
+	struct keyring ring = {.generation = load(&page->generation)};
+	struct ticket_key key;
+	uint64_t generation;
+
+	for (size_t i = 0; i < PAGE_SLOTS; i++) {
+		/* Died between a rekey's new generation and the wiping of the old keys. */
+		if (!slot_read(&page->slots[i], &key, &generation) ||
+		    generation != ring.generation || ring.n == KEYRING_KEYS_MAX)
+			continue;
+		ring.keys[ring.n++] = key;
+	}
+	*out = ring;
+	OPENSSL_cleanse(&key, sizeof(key));
+	keyring_wipe(&ring);
 }
 
 /* ---- Reading ---- */
@@ -280,7 +304,7 @@ int ticket_page_map_empty(const struct ticket_page **out)
 }
 
 /* Kernels, and limits, without it are no reason to go without keys. */
-static void keep_private(void *page)
+void ticket_page_keep_private(void *page)
 {
 	(void)madvise(page, TICKET_PAGE_BYTES, MADV_DONTDUMP);
 	(void)mlock(page, TICKET_PAGE_BYTES);
@@ -298,7 +322,7 @@ int ticket_page_map_over(const struct ticket_page *page, int fd)
 	mapped = mmap(NULL, TICKET_PAGE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 	if (mapped == MAP_FAILED)
 		return -errno;
-	if (load(&((const struct ticket_page *)mapped)->magic) != PAGE_MAGIC) {
+	if (!ticket_page_is_one(mapped)) {
 		munmap(mapped, TICKET_PAGE_BYTES);
 		return -EPROTO;
 	}
@@ -310,7 +334,7 @@ int ticket_page_map_over(const struct ticket_page *page, int fd)
 		munmap(mapped, TICKET_PAGE_BYTES);
 		return r;
 	}
-	keep_private(at);
+	ticket_page_keep_private(at);
 	return 0;
 }
 
@@ -318,138 +342,4 @@ void ticket_page_unmap(const struct ticket_page *page)
 {
 	if (page)
 		munmap((void *)(uintptr_t)page, TICKET_PAGE_BYTES);
-}
-
-/* ---- The file ---- */
-
-static const char *check_file(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return "it cannot be examined";
-	if (!S_ISREG(st.st_mode))
-		return "it is no regular file";
-	if (st.st_uid != geteuid())
-		return "it belongs to another user";
-	if ((st.st_mode & 07777) != 0600)
-		return "its mode is not 0600";
-	if (st.st_size != TICKET_PAGE_BYTES)
-		return "its size is not that of a page of keys";
-	return NULL;
-}
-
-static int map_file(int fd, struct ticket_page **out)
-{
-	void *page = mmap(NULL, TICKET_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if (page == MAP_FAILED)
-		return -errno;
-	keep_private(page);
-	*out = page;
-	return 0;
-}
-
-/* Beside it, then over it: at no time is there half a page. */
-static int make_file(const char *path, struct ticket_page **out)
-{
-	_cleanup_(closep) int fd = -1;
-	char next[4096];
-	int r;
-
-	if ((size_t)snprintf(next, sizeof(next), "%s.new", path) >= sizeof(next))
-		return -ENAMETOOLONG;
-	if (unlink(next) < 0 && errno != ENOENT)
-		return -errno;
-	fd = open(next, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	/* The mode again, for the umask may have taken more than it should. Allocated, so that no store fails. */
-	r = fchmod(fd, 0600) < 0 ? -errno : -posix_fallocate(fd, 0, TICKET_PAGE_BYTES);
-	if (r == 0)
-		r = map_file(fd, out);
-	if (r == 0) {
-		store(&(*out)->magic, PAGE_MAGIC);
-		r = rename(next, path) < 0 ? -errno : 0;
-		if (r < 0)
-			ticket_page_close(*out);
-	}
-	if (r < 0)
-		unlink(next);
-	return r;
-}
-
-/* A page that is not ours to use any more; workers may still have it. */
-static void wipe_file(int fd)
-{
-	static const uint8_t zeros[TICKET_PAGE_BYTES];
-	struct stat st;
-
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > 65536)
-		return;
-	for (off_t at = 0; at < st.st_size; at += TICKET_PAGE_BYTES)
-		(void)!pwrite(fd, zeros, (size_t)MIN(st.st_size - at, TICKET_PAGE_BYTES), at);
-}
-
-/* What stands on the page is checked like what a peer says. */
-static void adopt(struct ticket_page *page, int64_t now_ms, struct keyring *ring)
-{
-	struct keyring left = {.generation = load(&page->generation)};
-	struct ticket_key key;
-	uint64_t generation;
-
-	for (size_t i = 0; i < PAGE_SLOTS; i++) {
-		/* Died between a rekey's new generation and the wiping of the old keys. */
-		if (!slot_read(&page->slots[i], &key, &generation) ||
-		    generation != left.generation || left.n == KEYRING_KEYS_MAX)
-			continue;
-		left.keys[left.n++] = key;
-	}
-	(void)!keyring_merge(ring, &left, now_ms);
-	ticket_page_publish(page, ring);
-	OPENSSL_cleanse(&key, sizeof(key));
-	keyring_wipe(&left);
-}
-
-int ticket_page_open(struct ticket_page **page, const char *path, int64_t now_ms,
-                     struct keyring *ring, char *why, size_t why_size)
-{
-	_cleanup_(closep) int fd =
-	    open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	const char *wrong;
-	int r;
-
-	memset(ring, 0, sizeof(*ring));
-	if (fd < 0 && errno == ENOENT)
-		return make_file(path, page);
-	wrong = fd < 0 ? strerror(errno) : check_file(fd);
-	if (!wrong) {
-		r = map_file(fd, page);
-		if (r < 0)
-			return r;
-		if (load(&(*page)->magic) == PAGE_MAGIC) {
-			adopt(*page, now_ms, ring);
-			return 0;
-		}
-		ticket_page_close(*page);
-		wrong = "what stands in it is no page of keys";
-	}
-	snprintf(why, why_size, "%s", wrong);
-	if (fd >= 0)
-		wipe_file(fd);
-	r = make_file(path, page);
-	return r < 0 ? r : TICKET_REBUILT;
-}
-
-void ticket_page_close(struct ticket_page *page)
-{
-	if (page)
-		munmap(page, TICKET_PAGE_BYTES);
-}
-
-int ticket_page_fd(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
 }

@@ -1,6 +1,6 @@
 /*
- * The ticket keys as the workers see them: one page, a file in RUN that the daemon writes and workers map read-only.
- * page.c has the layout. One writer; any number of readers, which never wait.
+ * The ticket keys as the workers see them: one page, a file in RUN (store.h) that the daemon writes and workers map
+ * read-only. page.c has the layout. One writer; any number of readers, which never wait.
  */
 #ifndef TLSBATON_TICKET_PAGE_H
 #define TLSBATON_TICKET_PAGE_H
@@ -14,26 +14,22 @@ struct ticket_page;
 enum ticket_outcome {
 	TICKET_NONE = 1, /* no such key */
 	TICKET_OLD,      /* found, and another one encrypts by now */
-	TICKET_REBUILT,  /* what stood in the file was no page of keys, and is gone */
 };
 
 /* ---- The writer ---- */
 
-/*
- * Opens the page at `path`, or makes it: a file of mode 0600, ours. Locked in memory, left out of core dumps. Out:
- * `*page`, to be closed; and in `*ring` (wiped before) the keys that a daemon before this one left and that are good at
- * `now_ms`. Returns 0; TICKET_REBUILT (with what was wrong in `why`); -errno.
- */
-int ticket_page_open(struct ticket_page **page, const char *path, int64_t now_ms,
-                     struct keyring *ring, char *why, size_t why_size) MUST_CHECK;
-/* Unmaps; the file stays, with its keys, for the next daemon. NULL is fine. */
-void ticket_page_close(struct ticket_page *page);
-/* A read-only descriptor of the page at `path`, the caller's, for a worker. -errno. */
-int ticket_page_fd(const char *path) MUST_CHECK;
-
+/* Makes a page of zeros one without keys. */
+void ticket_page_format(struct ticket_page *page);
+/* Whether it is a page of keys at all. */
+bool ticket_page_is_one(const struct ticket_page *page);
+/* Out: the last generation that was published, and the keys of it that stand on the page, the caller's to wipe. */
+void ticket_page_recall(const struct ticket_page *page, struct keyring *out);
 /* Makes the page hold exactly the keys of `ring`: new ones come before old ones are wiped. */
 void ticket_page_publish(struct ticket_page *page, const struct keyring *ring);
-void ticket_page_configure(struct ticket_page *page, enum ticket_resumption resumption);
+/* An enum ticket_resumption; 0: nobody has said. */
+void ticket_page_configure(struct ticket_page *page, unsigned resumption);
+/* Of a mapping: locked in memory, left out of core dumps, as far as the system allows it. */
+void ticket_page_keep_private(void *page);
 
 /* ---- Readers ---- */
 

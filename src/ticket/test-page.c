@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-#include "ticket/page.h"
+#include "ticket/store.h"
 
 #define R INT64_C(60000)
 #define NOW INT64_C(1700000000000)
@@ -20,7 +20,7 @@
 struct fixture {
 	char directory[64], path[96], why[128];
 	struct keyring ring;
-	struct ticket_page *page;       /* the writer's */
+	struct ticket_store *store;     /* the writer's */
 	const struct ticket_page *view; /* a reader's */
 };
 
@@ -40,7 +40,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	ticket_page_close(f->page);
+	ticket_store_close(f->store);
 	ticket_page_unmap(f->view);
 	unlink(f->path);
 	rmdir(f->directory);
@@ -50,14 +50,14 @@ static int tear_down(void **state)
 
 static int open_at(struct fixture *f, int64_t now_ms)
 {
-	ticket_page_close(f->page);
-	f->page = NULL;
-	return ticket_page_open(&f->page, f->path, now_ms, &f->ring, f->why, sizeof(f->why));
+	ticket_store_close(f->store);
+	f->store = NULL;
+	return ticket_store_open(&f->store, f->path, now_ms, &f->ring, f->why, sizeof(f->why));
 }
 
 static void map_view(struct fixture *f)
 {
-	_cleanup_(closep) int fd = ticket_page_fd(f->path);
+	_cleanup_(closep) int fd = ticket_store_fd(f->store);
 
 	assert_true(fd >= 0);
 	assert_int_equal(ticket_page_map_over(f->view, fd), 0);
@@ -72,7 +72,7 @@ static void start(struct fixture *f)
 static void publish_new_key(struct fixture *f, int64_t now_ms)
 {
 	assert_int_equal(keyring_make(&f->ring, now_ms, R), 0);
-	ticket_page_publish(f->page, &f->ring);
+	ticket_store_publish(f->store, &f->ring);
 }
 
 /* Whether `key`'s secrets stand anywhere in the file. */
@@ -106,7 +106,7 @@ static void test_what_is_published_is_read(void **state)
 
 	start(f);
 	publish_new_key(f, NOW);
-	ticket_page_configure(f->page, TICKET_BOTH);
+	ticket_store_configure(f->store, TICKET_BOTH);
 	assert_int_equal(ticket_page_resumption(f->view), TICKET_BOTH);
 	assert_int_equal(ticket_page_current(f->view, NOW, &key), 0);
 	assert_memory_equal(&key, &f->ring.keys[0], sizeof(key));
@@ -148,7 +148,7 @@ static void test_of_two_the_ring_and_the_page_choose_the_same(void **state)
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(
 		    ticket_key_make(&f->ring.keys[f->ring.n++], NOW + i / 4, NOW + R, R), 0);
-	ticket_page_publish(f->page, &f->ring);
+	ticket_store_publish(f->store, &f->ring);
 	for (int64_t now_ms = NOW; now_ms < NOW + 2; now_ms++) {
 		assert_int_equal(ticket_page_current(f->view, now_ms, &key), 0);
 		assert_memory_equal(&key, keyring_current(&f->ring, now_ms), sizeof(key));
@@ -167,14 +167,20 @@ static void test_what_is_gone_is_wiped(void **state)
 	second = f->ring.keys[1];
 	assert_true(file_holds(f, &first) && file_holds(f, &second));
 	assert_true(keyring_expire(&f->ring, first.not_after_ms));
-	ticket_page_publish(f->page, &f->ring);
+	ticket_store_publish(f->store, &f->ring);
 	assert_false(file_holds(f, &first));
 	assert_true(file_holds(f, &second));
 	assert_int_equal(keyring_rekey(&f->ring, NOW + R, R), 0);
-	ticket_page_publish(f->page, &f->ring);
+	ticket_store_publish(f->store, &f->ring);
 	assert_false(file_holds(f, &second));
 	assert_int_equal(ticket_page_find(f->view, second.name, NOW + R, &key), TICKET_NONE);
 	assert_int_equal(ticket_page_current(f->view, NOW + R, &key), 0);
+}
+
+static void fill_ring(struct keyring *ring, int64_t now_ms)
+{
+	while (ring->n < KEYRING_KEYS_MAX)
+		assert_int_equal(ticket_key_make(&ring->keys[ring->n++], now_ms, now_ms + R, R), 0);
 }
 
 static void test_a_full_ring_is_rekeyed_to_a_full_one(void **state)
@@ -185,10 +191,8 @@ static void test_a_full_ring_is_rekeyed_to_a_full_one(void **state)
 	start(f);
 	for (unsigned round = 0; round < 2; round++) {
 		f->ring.n = 0;
-		while (f->ring.n < KEYRING_KEYS_MAX)
-			assert_int_equal(
-			    ticket_key_make(&f->ring.keys[f->ring.n++], NOW, NOW + R, R), 0);
-		ticket_page_publish(f->page, &f->ring);
+		fill_ring(&f->ring, NOW);
+		ticket_store_publish(f->store, &f->ring);
 		for (size_t i = 0; i < f->ring.n; i++)
 			assert_int_equal(ticket_page_find(f->view, f->ring.keys[i].name, NOW, &key),
 			                 0);
@@ -221,6 +225,44 @@ static void test_the_next_daemon_finds_its_keys(void **state)
 	assert_int_equal(f->ring.generation, NOW / 1000);
 }
 
+static void test_a_restart_keeps_all_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct keyring before;
+
+	start(f);
+	fill_ring(&f->ring, NOW);
+	ticket_store_publish(f->store, &f->ring);
+	before = f->ring;
+	assert_int_equal(open_at(f, NOW), 0);
+	assert_int_equal(f->ring.n, KEYRING_KEYS_MAX);
+	assert_memory_equal(f->ring.keys, before.keys, sizeof(before.keys));
+}
+
+/* Of a node that restarts after its clock went back: what a rekey voided must not come to life. */
+static void test_a_clock_that_went_back_keeps_the_generation(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key first;
+
+	start(f);
+	assert_int_equal(keyring_rekey(&f->ring, NOW, R), 0);
+	ticket_store_publish(f->store, &f->ring);
+	first = f->ring.keys[0];
+	assert_int_equal(open_at(f, NOW - R), 0);
+	assert_int_equal(f->ring.n, 1);
+	assert_memory_equal(&f->ring.keys[0], &first, sizeof(first));
+	assert_false(keyring_is_ahead(&f->ring, NOW - R));
+	/* Its key would be of no use for two hours, and lives no longer for that. */
+	assert_int_equal(open_at(f, NOW - INT64_C(7200000)), 0);
+	assert_int_equal(f->ring.n, 0);
+	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_true(keyring_is_ahead(&f->ring, NOW - INT64_C(7200000)));
+	assert_false(file_holds(f, &first));
+	assert_int_equal(open_at(f, NOW), 0);
+	assert_int_equal(f->ring.generation, NOW / 1000);
+}
+
 static void test_a_daemon_that_died_in_a_rekey_left_no_old_key(void **state)
 {
 	struct fixture *f = *state;
@@ -233,11 +275,35 @@ static void test_a_daemon_that_died_in_a_rekey_left_no_old_key(void **state)
 	/* The new generation is on the page, and the old key still. */
 	next.n = 1;
 	next.keys[0] = old;
-	ticket_page_publish(f->page, &next);
+	ticket_store_publish(f->store, &next);
 	assert_int_equal(open_at(f, NOW), 0);
 	assert_int_equal(f->ring.n, 0);
 	assert_int_equal(f->ring.generation, NOW / 1000);
 	assert_false(file_holds(f, &old));
+}
+
+static void test_a_file_that_is_removed_is_missed_by_nobody(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_key key;
+
+	start(f);
+	publish_new_key(f, NOW);
+	assert_int_equal(ticket_store_look(f->store, &f->ring), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		assert_int_equal(unlink(f->path), 0);
+		/* A worker that comes now. */
+		map_view(f);
+		assert_int_equal(ticket_page_find(f->view, f->ring.keys[0].name, NOW, &key), 0);
+		assert_int_equal(ticket_store_look(f->store, &f->ring), TICKET_REBUILT);
+		assert_int_equal(ticket_store_look(f->store, &f->ring), 0);
+	}
+	/* What comes later is on the page that workers have, and there for the next daemon. */
+	publish_new_key(f, NOW + R / 2);
+	assert_int_equal(ticket_page_find(f->view, f->ring.keys[1].name, NOW, &key), 0);
+	assert_true(file_holds(f, &f->ring.keys[0]) && file_holds(f, &f->ring.keys[1]));
+	assert_int_equal(open_at(f, NOW + R / 2), 0);
+	assert_int_equal(f->ring.n, 2);
 }
 
 static void write_file(const struct fixture *f, size_t n, mode_t mode)
@@ -383,7 +449,7 @@ static void test_readers_see_whole_keys(void **state)
 		}
 		assert_int_equal(ticket_key_make(&ring->keys[ring->n], NOW + i, NOW + i + R, R), 0);
 		derive(&ring->keys[ring->n++]);
-		ticket_page_publish(f->page, ring);
+		ticket_store_publish(f->store, ring);
 		atomic_store(&race.now_ms, NOW + i);
 		if (i % 64 == 0)
 			map_view(f); /* over the one in use */
@@ -406,7 +472,10 @@ int main(void)
 	    T(test_what_is_gone_is_wiped),
 	    T(test_a_full_ring_is_rekeyed_to_a_full_one),
 	    T(test_the_next_daemon_finds_its_keys),
+	    T(test_a_restart_keeps_all_keys),
+	    T(test_a_clock_that_went_back_keeps_the_generation),
 	    T(test_a_daemon_that_died_in_a_rekey_left_no_old_key),
+	    T(test_a_file_that_is_removed_is_missed_by_nobody),
 	    T(test_what_is_no_page_is_replaced),
 	    T(test_a_page_that_others_could_read_is_wiped),
 	    T(test_a_reader_takes_no_other_file),

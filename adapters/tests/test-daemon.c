@@ -52,9 +52,9 @@ static int on_tickets_fd(void *arg)
 	return tickets_fd(d->tickets);
 }
 
-static void on_tickets_changed(void *arg)
+static void on_tickets_tell(void *arg, uint32_t peers)
 {
-	(void)arg;
+	(void)arg, (void)peers;
 }
 
 static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -166,6 +166,7 @@ static void on_stop(evutil_socket_t signal, short what, void *arg)
 static int run(struct test_daemon *d, const char *socket_path, const char *table_path,
                unsigned deadline_ms, uid_t uid, enum ticket_resumption resumption)
 {
+	static const struct tickets_ops tickets_ops = {.tell = on_tickets_tell};
 	const struct tickets_config tickets = {
 	    .resumption = resumption,
 	    .rotation_ms = 3600 * 1000,
@@ -194,8 +195,7 @@ static int run(struct test_daemon *d, const char *socket_path, const char *table
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "%s.keys", table_path);
-	r = tickets_new(&d->tickets, d->base, path, &tickets, on_tickets_changed, d, why,
-	                sizeof(why));
+	r = tickets_new(&d->tickets, d->base, path, &tickets, &tickets_ops, d, why, sizeof(why));
 	if (r < 0)
 		return r;
 	r = workers_new(&d->workers, d->base, &config, &ops, d);

@@ -171,8 +171,8 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 	r = views_take(baton, greeting->fds[1]);
 	if (r < 0)
 		return r;
-	has_keys = greeting->fds[2] >= 0 &&
-	           ticket_page_map_over(baton->tickets, greeting->fds[2]) == 0;
+	has_keys =
+	    greeting->fds[2] >= 0 && ticket_page_map_over(baton->tickets, greeting->fds[2]) == 0;
 	r = carry_over(baton, greeting->fds[0], greeting->hello.ring_bytes, &n_carried, &n_lost);
 	if (r < 0)
 		return r;

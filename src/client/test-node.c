@@ -37,9 +37,9 @@ static int run_tickets_fd(void *arg)
 	return tickets_fd(run->tickets);
 }
 
-static void run_tickets_changed(void *arg)
+static void run_tickets_tell(void *arg, uint32_t peers)
 {
-	(void)arg;
+	(void)arg, (void)peers;
 }
 
 static void run_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -102,6 +102,7 @@ static int node_run(struct node *node)
 	    .stored = run_stored,
 	    .batch = run_batch,
 	};
+	static const struct tickets_ops tickets_ops = {.tell = run_tickets_tell};
 	struct node_run run = {.node = node, .n_rekeys = atomic_load(&node->control->n_rekeys)};
 	struct event *turn;
 	char why[128];
@@ -111,8 +112,8 @@ static int node_run(struct node *node)
 	r = table_open(&run.table, node->table_path, 4 << 20, false, time(NULL), why, sizeof(why));
 	if (r < 0)
 		return r;
-	r = tickets_new(&run.tickets, run.base, node->tickets_path, &node->tickets,
-	                run_tickets_changed, &run, why, sizeof(why));
+	r = tickets_new(&run.tickets, run.base, node->tickets_path, &node->tickets, &tickets_ops,
+	                &run, why, sizeof(why));
 	if (r < 0)
 		return r;
 	r = workers_new(&run.workers, run.base, &node->config, &ops, &run);

@@ -1,8 +1,12 @@
 /* Ticket keys in a node: glue between tickets.c, the configuration, the peers and the operator's command. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 
 #include "daemon/parts.h"
+
+/* How long peers may take to confirm a rekey: a few times what one needs to say again what was not heard. */
+#define REKEY_S 5
 
 static struct tickets_config keys_config(const struct node *node)
 {
@@ -19,22 +23,35 @@ static struct tickets_config keys_config(const struct node *node)
 	return tc;
 }
 
-static void on_changed(void *arg)
+static void on_tell(void *arg, uint32_t peers)
 {
 	struct node *node = arg;
 
-	if (node->repl)
-		repl_tell_tickets(node->repl);
+	for (size_t i = 0; node->repl && i < repl_n_peers(node->repl); i++)
+		if (peers & UINT32_C(1) << i)
+			repl_tell_tickets(node->repl, i);
 }
+
+static void on_rekey_timer(evutil_socket_t fd, short what, void *arg);
 
 int keys_start(struct node *node, char *error, size_t error_size)
 {
+	static const struct tickets_ops ops = {.tell = on_tell};
 	struct tickets_config tc = keys_config(node);
 	char path[PATH_MAX];
 
+	node->rekey_timer = event_new(node->base, -1, 0, on_rekey_timer, node);
+	if (!node->rekey_timer)
+		return -ENOMEM;
 	snprintf(path, sizeof(path), "%s/ticket-keys", node->config->run_directory);
-	return tickets_new(&node->tickets, node->base, path, &tc, on_changed, node, error,
-	                   error_size);
+	return tickets_new(&node->tickets, node->base, path, &tc, &ops, node, error, error_size);
+}
+
+void keys_stop(struct node *node)
+{
+	tickets_free(node->tickets);
+	if (node->rekey_timer)
+		event_free(node->rekey_timer);
 }
 
 void keys_configure(struct node *node)
@@ -63,35 +80,89 @@ void keys_hear(void *arg, size_t peer, const struct ticket_state *tickets)
 	struct node *node = arg;
 
 	tickets_hear(node->tickets, (unsigned)peer, node->config->peers[peer].name, tickets);
+	keys_look(node);
 }
 
-/* Who is told now; the others are when they come back. */
-static json_t *told(const struct node *node, json_t *untold)
+/* ---- The operator's rekey ---- */
+
+enum rekey_state {
+	REKEY_CONFIRMED, /* it has said that it holds the generation which is held here */
+	REKEY_WAITING,
+	REKEY_AWAY, /* not connected: it hears of it when it comes back */
+};
+
+static enum rekey_state rekey_state(const struct node *node, size_t i)
 {
-	json_t *names = json_array();
 	struct repl_peer_status peer;
 
-	for (size_t i = 0; i < repl_n_peers(node->repl); i++) {
-		repl_peer_status(node->repl, i, &peer);
-		json_array_append_new(
-		    peer.state == REPL_ABSENT || peer.state == REPL_REFUSED ? untold : names,
-		    json_string(peer.name));
-	}
+	repl_peer_status(node->repl, i, &peer);
+	if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
+		return REKEY_AWAY;
+	return tickets_agrees(node->tickets, (unsigned)i) ? REKEY_CONFIRMED : REKEY_WAITING;
+}
+
+static json_t *names_of(const struct node *node, enum rekey_state state)
+{
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < repl_n_peers(node->repl); i++)
+		if (rekey_state(node, i) == state)
+			json_array_append_new(names, json_string(node->config->peers[i].name));
 	return names;
+}
+
+static void rekey_is_over(struct node *node)
+{
+	struct control_request *request = node->rekey;
+
+	node->rekey = NULL;
+	event_del(node->rekey_timer);
+	tickets_rekey_end(node->tickets);
+	control_answer(request, json_pack("{s:b, s:o, s:o, s:o}", "ok", 1, "confirmed",
+	                                  names_of(node, REKEY_CONFIRMED), "unconfirmed",
+	                                  names_of(node, REKEY_WAITING), "away",
+	                                  names_of(node, REKEY_AWAY)));
+}
+
+static void on_rekey_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	rekey_is_over(arg);
+}
+
+void keys_look(struct node *node)
+{
+	if (!node->rekey)
+		return;
+	for (size_t i = 0; i < repl_n_peers(node->repl); i++)
+		if (rekey_state(node, i) == REKEY_WAITING)
+			return;
+	rekey_is_over(node);
+}
+
+void keys_request_gone(struct node *node, const struct control_request *request)
+{
+	if (node->rekey != request)
+		return;
+	node->rekey = NULL;
+	event_del(node->rekey_timer);
+	tickets_rekey_end(node->tickets);
 }
 
 void keys_rekey(struct node *node, struct control_request *request)
 {
-	json_t *untold, *names;
+	static const struct timeval wait = {.tv_sec = REKEY_S};
+	const char *error = NULL;
 
-	if (tickets_rekey(node->tickets) < 0) {
-		control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error",
-		                                  "there are no random bytes for new keys; the old "
-		                                  "ones stay in force"));
+	if (node->rekey)
+		error = "another rekey is under way; try again when it is over";
+	else if (tickets_rekey(node->tickets) < 0)
+		error = "there are no random bytes for new keys; the old ones stay in force";
+	if (error) {
+		control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error", error));
 		return;
 	}
-	untold = json_array();
-	names = told(node, untold);
-	control_answer(request,
-	               json_pack("{s:b, s:o, s:o}", "ok", 1, "told", names, "untold", untold));
+	node->rekey = request;
+	event_add(node->rekey_timer, &wait);
+	keys_look(node);
 }

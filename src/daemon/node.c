@@ -180,6 +180,7 @@ static void on_peer_changed(void *arg, size_t peer)
 		return;
 	publish_acks(node);
 	roles_peer_changed(node, peer);
+	keys_look(node);
 }
 
 static const struct repl_ops repl_ops = {
@@ -328,6 +329,7 @@ static void on_request_gone(void *arg, struct control_request *request)
 
 	if (node->request == request)
 		node->request = NULL;
+	keys_request_gone(node, request);
 }
 
 static const struct control_ops control_ops = {
@@ -484,7 +486,7 @@ void node_free(struct node *node)
 	control_free(node->control);
 	roles_deinit(node);
 	repl_free(node->repl);
-	tickets_free(node->tickets);
+	keys_stop(node);
 	table_free(node->table);
 	if (node->tick)
 		event_free(node->tick);

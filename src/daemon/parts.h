@@ -20,6 +20,8 @@ struct node {
 	struct table *table;
 	uint64_t epoch; /* its, as last seen */
 	struct tickets *tickets;
+	struct control_request *rekey; /* whose command waits for the peers; NULL: nobody's */
+	struct event *rekey_timer;     /* for how long it waits */
 	struct workers *workers;
 	struct repl *repl;
 	struct control *control;
@@ -73,10 +75,13 @@ void roles_settle(struct node *node); /* lets go of the address where a peer hol
 
 /* keys.c: the group's ticket keys. */
 int keys_start(struct node *node, char *error, size_t error_size) MUST_CHECK;
+void keys_stop(struct node *node);
 void keys_configure(struct node *node);
 int keys_fd(void *node); /* for a worker */
 void keys_say(void *node, struct ticket_state *out);
 void keys_hear(void *node, size_t peer, const struct ticket_state *tickets);
 void keys_rekey(struct node *node, struct control_request *request);
+void keys_look(struct node *node); /* a peer has come, gone or said something: is a rekey over? */
+void keys_request_gone(struct node *node, const struct control_request *request);
 
 #endif

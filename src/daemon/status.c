@@ -123,7 +123,7 @@ static json_t *tickets_status(const struct node *node)
 	out =
 	    json_pack("{s:s, s:i, s:i, s:b, s:o, s:o, s:o}", "resumption",
 	              tickets_word(t.resumption), "rotation_s", (int)(t.rotation_ms / 1000), "keys",
-	              (int)t.n_keys, "staged", t.staged, "rekeyed_s", integer(t.generation), "made",
+	              (int)t.n_keys, "staged", t.staged, "rekeyed_s", integer(t.rekeyed_s), "made",
 	              integer(t.n_made), "heard", integer(t.n_heard));
 	json_object_set_new(out, "current_age_s",
 	                    t.encrypts ? json_integer(t.current_age_ms / 1000) : json_null());

@@ -42,9 +42,9 @@ static int on_tickets_fd(void *arg)
 	return f->no_keys ? -EMFILE : tickets_fd(f->tickets);
 }
 
-static void on_tickets_changed(void *arg)
+static void on_tickets_tell(void *arg, uint32_t peers)
 {
-	(void)arg;
+	(void)arg, (void)peers;
 }
 
 static void on_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -97,6 +97,7 @@ static int set_up(void **state)
 	    .stored = on_stored,
 	    .batch = on_batch,
 	};
+	static const struct tickets_ops tickets_ops = {.tell = on_tickets_tell};
 	static const struct tickets_config tickets = {
 	    .resumption = TICKET_STATEFUL,
 	    .rotation_ms = TICKET_ROTATION_MS_MAX,
@@ -116,8 +117,8 @@ static int set_up(void **state)
 	f->base = event_base_new();
 	assert_true(table_open(&f->table, f->table_path, TABLE_SIZE_MIN, false, time(NULL), why,
 	                       sizeof(why)) >= 0);
-	assert_int_equal(tickets_new(&f->tickets, f->base, f->tickets_path, &tickets,
-	                             on_tickets_changed, f, why, sizeof(why)),
+	assert_int_equal(tickets_new(&f->tickets, f->base, f->tickets_path, &tickets, &tickets_ops,
+	                             f, why, sizeof(why)),
 	                 0);
 	assert_int_equal(workers_new(&f->workers, f->base, &f->config, &ops, f), 0);
 	connect_worker(f);

@@ -5,6 +5,11 @@
  * meet.
  *
  * The wall clock decides, since the nodes share it; it may jump, so the timer looks at least once a second.
+ *
+ * Telling. What is new is told at once, but no peer is told more often than once a TICKETS_TELL_MS: what one peer says, a
+ * lot of it, is no reason to flood the others. Who has said that it is behind a rekey is told again each second, until it
+ * says otherwise: it may have refused it while a clock was wrong. And all are told now and then, for what they had no room
+ * for may have found some. A peer's generations are taken once a TICKETS_TELL_MS, too; it tells us again.
  */
 #include "daemon/tickets.h"
 
@@ -17,8 +22,19 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define TICKETS_HOLD_US 3000000 /* longer than the longest back-off of a peer that dials us */
+#define TICKETS_HOLD_MS 3000 /* longer than the longest back-off of a peer that dials us */
 #define TICKETS_LOOK_MS 1000
+#define TICKETS_TELL_MS 1000
+#define TICKETS_TELL_AGAIN_MS 60000
+#define TICKETS_REKEYS 3 /* how often a rekey is made over a later one, see tickets_rekey() */
+
+/* Times are those of the boot clock. */
+struct tickets_peer {
+	bool known; /* it has said what it has: */
+	uint64_t generation;
+	int64_t told_ms;  /* when it was last told */
+	int64_t taken_ms; /* when a generation of its was */
+};
 
 struct tickets {
 	struct keyring ring;
@@ -26,13 +42,40 @@ struct tickets {
 	char *path;
 	struct tickets_config config;
 	struct event *timer;
-	void (*changed)(void *arg);
+	const struct tickets_ops *ops;
 	void *arg;
-	int64_t hold_until_us; /* of the monotonic clock: no key is made before */
-	uint32_t heard;        /* which peers have said something, by number */
+	int64_t hold_until_ms; /* of the boot clock: no key is made before */
+	struct tickets_peer peers[TICKETS_PEERS_MAX];
+	uint32_t untold;   /* peers that are to be told as soon as it is time, a bit each */
+	unsigned n_rekeys; /* that may be made over a peer's */
 	uint64_t n_made, n_heard;
 	struct log_limit limit;
 };
+
+static int64_t system_wall_ms(void *arg)
+{
+	(void)arg;
+	return clock_wall_ms();
+}
+
+static int64_t system_boot_ms(void *arg)
+{
+	(void)arg;
+	return clock_boot_ms();
+}
+
+static const struct tickets_clock system_clock = {system_wall_ms, system_boot_ms, NULL};
+
+static struct keyring_time time_of(const struct tickets *tickets)
+{
+	const struct tickets_clock *clock =
+	    tickets->ops->clock ? tickets->ops->clock : &system_clock;
+
+	return (struct keyring_time){
+	    .wall_ms = clock->wall_ms(clock->arg),
+	    .boot_ms = clock->boot_ms(clock->arg),
+	};
+}
 
 const char *tickets_word(enum ticket_resumption resumption)
 {
@@ -45,19 +88,79 @@ const char *tickets_word(enum ticket_resumption resumption)
 	return words[resumption];
 }
 
-static void PRINTF_LIKE(3, 4)
-    warn_limited(struct tickets *tickets, const char *source, const char *fmt, ...)
+static void PRINTF_LIKE(4, 5) say_limited(struct tickets *tickets, enum log_level level,
+                                          const char *source, const char *fmt, ...)
 {
 	char line[512];
 	unsigned n_held;
 	va_list args;
 
-	if (!log_limit_pass(&tickets->limit, source, clock_coarse_ms(), &n_held))
+	if (!log_limit_pass(&tickets->limit, source, time_of(tickets).boot_ms, &n_held))
 		return;
 	va_start(args, fmt);
 	vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
-	log_warning("%s", line);
+	log_write(level, "%s", line);
+}
+
+#define warn_limited(tickets, ...) say_limited(tickets, LOG_LEVEL_WARNING, __VA_ARGS__)
+
+/* ---- Telling ---- */
+
+static uint32_t bit(unsigned peer)
+{
+	return UINT32_C(1) << peer;
+}
+
+static uint32_t all_peers(const struct tickets *tickets)
+{
+	return bit(tickets->config.n_peers) - 1;
+}
+
+/* Who has been told a moment ago has to wait. */
+static void tell(struct tickets *tickets, uint32_t peers, int64_t boot_ms)
+{
+	uint32_t due = 0;
+
+	tickets->untold |= peers;
+	for (unsigned i = 0; i < tickets->config.n_peers; i++) {
+		struct tickets_peer *peer = &tickets->peers[i];
+
+		if (!(tickets->untold & bit(i)) || boot_ms - peer->told_ms < TICKETS_TELL_MS)
+			continue;
+		peer->told_ms = boot_ms;
+		due |= bit(i);
+	}
+	tickets->untold &= ~due;
+	if (due)
+		tickets->ops->tell(tickets->arg, due);
+}
+
+static uint32_t who_is_to_be_told_again(const struct tickets *tickets, int64_t boot_ms)
+{
+	uint32_t peers = 0;
+
+	for (unsigned i = 0; i < tickets->config.n_peers; i++) {
+		const struct tickets_peer *peer = &tickets->peers[i];
+
+		if ((peer->known && peer->generation < tickets->ring.generation) ||
+		    boot_ms - peer->told_ms >= TICKETS_TELL_AGAIN_MS)
+			peers |= bit(i);
+	}
+	return peers;
+}
+
+/* Nobody has said anything, and each may be told at once. */
+static void reset_peers(struct tickets *tickets)
+{
+	const int64_t boot_ms = time_of(tickets).boot_ms;
+
+	for (unsigned i = 0; i < TICKETS_PEERS_MAX; i++)
+		tickets->peers[i] = (struct tickets_peer){
+		    .told_ms = boot_ms - TICKETS_TELL_MS,
+		    .taken_ms = boot_ms - TICKETS_TELL_MS,
+		};
+	tickets->untold = 0;
 }
 
 /* ---- The timer ---- */
@@ -69,28 +172,33 @@ static int64_t due_ms(const struct tickets *tickets, int64_t now_ms)
 }
 
 /* One that found nothing to do, or could not do it, looks again in a second. */
-static void arm(struct tickets *tickets, int64_t now_ms)
+static void arm(struct tickets *tickets, const struct keyring_time *now)
 {
-	int64_t next_ms = MIN(due_ms(tickets, now_ms), keyring_expires_ms(&tickets->ring));
+	int64_t next_ms = MIN(due_ms(tickets, now->wall_ms), keyring_expires_ms(&tickets->ring));
 	int64_t left_ms =
-	    next_ms > now_ms ? MIN(next_ms - now_ms, TICKETS_LOOK_MS) : TICKETS_LOOK_MS;
-	int64_t hold_us = tickets->hold_until_us - clock_monotonic_us();
+	    next_ms > now->wall_ms ? MIN(next_ms - now->wall_ms, TICKETS_LOOK_MS) : TICKETS_LOOK_MS;
+	int64_t hold_ms = tickets->hold_until_ms - now->boot_ms;
 	struct timeval left;
 
-	if (hold_us > 0)
-		left_ms = MIN(left_ms, hold_us / 1000 + 1);
+	if (hold_ms > 0)
+		left_ms = MIN(left_ms, hold_ms);
+	for (unsigned i = 0; i < tickets->config.n_peers; i++)
+		if (tickets->untold & bit(i))
+			left_ms =
+			    MIN(left_ms,
+			        MAX(tickets->peers[i].told_ms + TICKETS_TELL_MS - now->boot_ms, 1));
 	left = (struct timeval){.tv_sec = left_ms / 1000, .tv_usec = left_ms % 1000 * 1000};
 	event_add(tickets->timer, &left);
 }
 
 /* Makes the key that is due. True: there is one more. */
-static bool make(struct tickets *tickets, int64_t now_ms)
+static bool make(struct tickets *tickets, const struct keyring_time *now)
 {
 	int r;
 
-	if (due_ms(tickets, now_ms) > now_ms || clock_monotonic_us() < tickets->hold_until_us)
+	if (due_ms(tickets, now->wall_ms) > now->wall_ms || now->boot_ms < tickets->hold_until_ms)
 		return false;
-	r = keyring_make(&tickets->ring, now_ms, tickets->config.rotation_ms);
+	r = keyring_make(&tickets->ring, now, tickets->config.rotation_ms);
 	if (r == 0)
 		tickets->n_made++;
 	else if (r == KEYRING_FULL)
@@ -120,22 +228,26 @@ static void look_at_store(struct tickets *tickets)
 		             tickets->path, strerror(-r));
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+void tickets_look(struct tickets *tickets)
 {
-	struct tickets *tickets = arg;
-	int64_t now_ms = clock_wall_ms();
+	const struct keyring_time now = time_of(tickets);
 	bool expired, made;
 
-	(void)fd, (void)what;
 	look_at_store(tickets);
-	expired = keyring_expire(&tickets->ring, now_ms);
-	made = make(tickets, now_ms);
+	expired = keyring_expire(&tickets->ring, &now);
+	made = make(tickets, &now);
 	if (expired || made)
 		ticket_store_publish(tickets->store, &tickets->ring);
 	/* Peers see by their own clocks what has expired. */
-	if (made)
-		tickets->changed(tickets->arg);
-	arm(tickets, now_ms);
+	tell(tickets, made ? all_peers(tickets) : who_is_to_be_told_again(tickets, now.boot_ms),
+	     now.boot_ms);
+	arm(tickets, &now);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	tickets_look(arg);
 }
 
 /* ---- Life ---- */
@@ -143,15 +255,16 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 static int open_store(struct tickets *tickets, char *error, size_t error_size)
 {
 	char why[128];
-	const int64_t now_ms = clock_wall_ms();
-	int r = ticket_store_open(&tickets->store, tickets->path, now_ms, &tickets->ring, why,
+	const struct keyring_time now = time_of(tickets);
+	int r = ticket_store_open(&tickets->store, tickets->path, &now, &tickets->ring, why,
 	                          sizeof(why));
 
-	if (r == 0 && keyring_is_ahead(&tickets->ring, now_ms))
-		log_warning("%s: the last rekey of this node lies in the future, so the clock went "
-		            "back: nodes that have not heard of that rekey will not take ticket keys "
-		            "of this one; set the clock by NTP",
-		            tickets->path);
+	if (r == 0 && keyring_is_ahead(&tickets->ring, now.wall_ms))
+		log_warning(
+		    "%s: the last rekey of this node lies in the future, so the clock went "
+		    "back: nodes that have not heard of that rekey will not take ticket keys "
+		    "of this one; set the clock by NTP",
+		    tickets->path);
 	if (r == TICKET_REBUILT)
 		log_warning("%s: %s: new ticket keys take its place, and those of the peers",
 		            tickets->path, why);
@@ -163,10 +276,11 @@ static int open_store(struct tickets *tickets, char *error, size_t error_size)
 DEFINE_CLEANUP(struct tickets *, tickets_free)
 
 int tickets_new(struct tickets **out, struct event_base *base, const char *path,
-                const struct tickets_config *config, void (*changed)(void *arg), void *arg,
+                const struct tickets_config *config, const struct tickets_ops *ops, void *arg,
                 char *error, size_t error_size)
 {
 	_cleanup_(tickets_freep) struct tickets *tickets = calloc(1, sizeof(*tickets));
+	struct keyring_time now;
 	int r;
 
 	snprintf(error, error_size, "%s: %s", path, strerror(ENOMEM));
@@ -175,7 +289,7 @@ int tickets_new(struct tickets **out, struct event_base *base, const char *path,
 	/* As with the page: a limit that forbids it is no reason to go without keys. */
 	(void)mlock(tickets, sizeof(*tickets));
 	tickets->config = *config;
-	tickets->changed = changed;
+	tickets->ops = ops;
 	tickets->arg = arg;
 	tickets->path = strdup(path);
 	tickets->timer = event_new(base, -1, 0, on_timer, tickets);
@@ -185,9 +299,11 @@ int tickets_new(struct tickets **out, struct event_base *base, const char *path,
 	if (r < 0)
 		return r;
 	ticket_store_configure(tickets->store, config->resumption);
-	if (config->n_peers > 0 && !keyring_current(&tickets->ring, clock_wall_ms()))
-		tickets->hold_until_us = clock_monotonic_us() + TICKETS_HOLD_US;
-	on_timer(-1, 0, tickets);
+	reset_peers(tickets);
+	now = time_of(tickets);
+	if (config->n_peers > 0 && !keyring_current(&tickets->ring, now.wall_ms))
+		tickets->hold_until_ms = now.boot_ms + TICKETS_HOLD_MS;
+	tickets_look(tickets);
 	*out = tickets;
 	tickets = NULL;
 	return 0;
@@ -208,15 +324,18 @@ void tickets_free(struct tickets *tickets)
 
 void tickets_configure(struct tickets *tickets, const struct tickets_config *config)
 {
+	const struct keyring_time now = time_of(tickets);
 	bool news = config->resumption != tickets->config.resumption ||
 	            config->rotation_ms != tickets->config.rotation_ms;
 
 	tickets->config = *config;
+	keyring_forget_senders(&tickets->ring);
+	reset_peers(tickets);
 	if (!news)
 		return;
 	ticket_store_configure(tickets->store, config->resumption);
-	tickets->changed(tickets->arg);
-	arm(tickets, clock_wall_ms());
+	tell(tickets, all_peers(tickets), now.boot_ms);
+	arm(tickets, &now);
 }
 
 int tickets_fd(const struct tickets *tickets)
@@ -235,39 +354,59 @@ void tickets_say(const struct tickets *tickets, struct ticket_state *out)
 	out->ring = tickets->ring;
 }
 
+/* What is not the same there. */
 static void compare(struct tickets *tickets, const char *name, const struct ticket_state *theirs)
 {
 	char source[96];
 
-	if (theirs->resumption == tickets->config.resumption)
-		return;
-	snprintf(source, sizeof(source), "resumption of %s", name);
-	warn_limited(
-	    tickets, source,
-	    "resumption is %s here and %s at peer %s: a client whom one of them gave a "
-	    "ticket, or a session of its own, may not resume at the other; set the same in "
-	    "both configurations",
-	    tickets_word(tickets->config.resumption), tickets_word(theirs->resumption), name);
+	if (theirs->resumption != tickets->config.resumption) {
+		snprintf(source, sizeof(source), "resumption of %s", name);
+		warn_limited(
+		    tickets, source,
+		    "resumption is %s here and %s at peer %s: a client whom one of them gave a "
+		    "ticket, or a session of its own, may not resume at the other; set the same in "
+		    "both configurations",
+		    tickets_word(tickets->config.resumption), tickets_word(theirs->resumption),
+		    name);
+	}
+	if (theirs->rotation_ms / 2 > tickets->config.rotation_ms) {
+		snprintf(source, sizeof(source), "rotation of %s", name);
+		warn_limited(tickets, source,
+		             "ticket-rotation is %u s here and %u s at peer %s, more than twice as "
+		             "long: its ticket keys are not taken; set the same in both "
+		             "configurations",
+		             tickets->config.rotation_ms / 1000, theirs->rotation_ms / 1000, name);
+	}
 }
 
 /* Nobody is left who might have keys. */
-static bool all_are_heard(struct tickets *tickets, unsigned peer)
+static bool all_are_heard(const struct tickets *tickets)
 {
-	const uint32_t all = (UINT32_C(1) << tickets->config.n_peers) - 1;
-
-	tickets->heard |= UINT32_C(1) << peer;
-	return (tickets->heard & all) == all;
+	for (unsigned i = 0; i < tickets->config.n_peers; i++)
+		if (!tickets->peers[i].known)
+			return false;
+	return true;
 }
 
-void tickets_hear(struct tickets *tickets, unsigned peer, const char *name,
-                  const struct ticket_state *theirs)
+/* Takes what there is to take. */
+static void merge(struct tickets *tickets, unsigned number, const char *name,
+                  const struct keyring *theirs, const struct keyring_time *now)
 {
-	const int64_t now_ms = clock_wall_ms();
-	const uint64_t generation = tickets->ring.generation;
-	const size_t n_before = tickets->ring.n;
-	int r = keyring_merge(&tickets->ring, &theirs->ring, now_ms);
+	struct tickets_peer *peer = &tickets->peers[number];
+	const struct keyring_sender sender = {
+	    .number = (uint8_t)(number + 1),
+	    .n_peers = tickets->config.n_peers,
+	    .rotation_ms = tickets->config.rotation_ms,
+	};
+	const uint64_t before = tickets->ring.generation;
+	int r;
 
-	compare(tickets, name, theirs);
+	/* It has heard, or will, that we are behind, and says it again. */
+	if (theirs->generation > before && now->boot_ms - peer->taken_ms < TICKETS_TELL_MS)
+		return;
+	r = keyring_merge(&tickets->ring, theirs, &sender, now);
+	if (tickets->ring.generation != before)
+		peer->taken_ms = now->boot_ms;
 	if (r == KEYRING_FUTURE)
 		warn_limited(tickets, name,
 		             "peer %s has ticket keys of a rekey that lies in our future: they are "
@@ -278,48 +417,95 @@ void tickets_hear(struct tickets *tickets, unsigned peer, const char *name,
 		             "peer %s has more ticket keys than there is room for: tickets of some "
 		             "cannot be opened here",
 		             name);
-	if (tickets->hold_until_us > 0 &&
-	    (all_are_heard(tickets, peer) || keyring_current(&tickets->ring, now_ms))) {
-		tickets->hold_until_us = 0;
+}
+
+/* A rekey that the operator has just made is not to be undone by one that a member made ahead of its time. */
+static void rekey_again(struct tickets *tickets, const struct keyring_time *now)
+{
+	if (tickets->n_rekeys == 0)
+		return;
+	tickets->n_rekeys--;
+	if (keyring_rekey(&tickets->ring, now, tickets->config.rotation_ms) == 0)
+		tickets->n_made++;
+}
+
+/* Something of `name` has been taken. Others may not be connected to it. It ends: a ring that has nothing new for
+ * anybody tells nobody. */
+static void take_over(struct tickets *tickets, const char *name, size_t n_before, bool rekeyed,
+                      const struct keyring_time *now)
+{
+	char source[96];
+
+	tickets->n_heard += tickets->ring.n - (rekeyed ? 0 : n_before);
+	if (rekeyed) {
+		snprintf(source, sizeof(source), "rekey of %s", name);
+		say_limited(tickets, LOG_LEVEL_NOTICE, source,
+		            "all tickets of before are void: %s has new ticket keys after a rekey",
+		            name);
+		rekey_again(tickets, now);
+	}
+	ticket_store_publish(tickets->store, &tickets->ring);
+	tell(tickets, all_peers(tickets), now->boot_ms);
+	arm(tickets, now);
+}
+
+void tickets_hear(struct tickets *tickets, unsigned number, const char *name,
+                  const struct ticket_state *theirs)
+{
+	const struct keyring_time now = time_of(tickets);
+	const uint64_t generation = tickets->ring.generation;
+	const size_t n_before = tickets->ring.n;
+
+	compare(tickets, name, theirs);
+	tickets->peers[number].known = true;
+	tickets->peers[number].generation = theirs->ring.generation;
+	merge(tickets, number, name, &theirs->ring, &now);
+	if (tickets->hold_until_ms > 0 &&
+	    (all_are_heard(tickets) || keyring_current(&tickets->ring, now.wall_ms))) {
+		tickets->hold_until_ms = 0;
 		event_active(tickets->timer, EV_TIMEOUT, 0);
 	}
 	/* A full ring that took nothing has nothing to tell: two of them would go on telling each other. */
-	if (tickets->ring.generation == generation && tickets->ring.n == n_before)
-		return;
-	if (tickets->ring.generation != generation) {
-		log_notice("all tickets of before are void: %s has new ticket keys after a rekey",
-		           name);
-		tickets->n_heard += tickets->ring.n;
-	} else {
-		tickets->n_heard += tickets->ring.n - n_before;
-	}
-	ticket_store_publish(tickets->store, &tickets->ring);
-	/* Others may not be connected to this peer. It ends: a ring that has nothing new for anybody tells nobody. */
-	tickets->changed(tickets->arg);
-	arm(tickets, now_ms);
+	if (tickets->ring.generation != generation || tickets->ring.n != n_before)
+		take_over(tickets, name, n_before, tickets->ring.generation != generation, &now);
 }
 
 int tickets_rekey(struct tickets *tickets)
 {
-	const int64_t now_ms = clock_wall_ms();
-	int r = keyring_rekey(&tickets->ring, now_ms, tickets->config.rotation_ms);
+	const struct keyring_time now = time_of(tickets);
+	int r = keyring_rekey(&tickets->ring, &now, tickets->config.rotation_ms);
 
 	if (r < 0)
 		return r;
-	tickets->hold_until_us = 0;
+	tickets->hold_until_ms = 0;
+	tickets->n_rekeys = TICKETS_REKEYS - 1;
 	tickets->n_made++;
 	ticket_store_publish(tickets->store, &tickets->ring);
 	log_notice("rekey: there are new ticket keys, and all tickets of before are void");
-	tickets->changed(tickets->arg);
-	arm(tickets, now_ms);
+	/* The operator does not wait. */
+	for (unsigned i = 0; i < TICKETS_PEERS_MAX; i++)
+		tickets->peers[i].told_ms = now.boot_ms - TICKETS_TELL_MS;
+	tell(tickets, all_peers(tickets), now.boot_ms);
+	arm(tickets, &now);
 	return 0;
+}
+
+void tickets_rekey_end(struct tickets *tickets)
+{
+	tickets->n_rekeys = 0;
+}
+
+bool tickets_agrees(const struct tickets *tickets, unsigned peer)
+{
+	return tickets->peers[peer].known &&
+	       tickets->peers[peer].generation == tickets->ring.generation;
 }
 
 /* ---- What is shown ---- */
 
 void tickets_stats(const struct tickets *tickets, struct tickets_stats *out)
 {
-	const int64_t now_ms = clock_wall_ms();
+	const int64_t now_ms = time_of(tickets).wall_ms;
 	const struct ticket_key *current = keyring_current(&tickets->ring, now_ms);
 	int64_t next_ms = INT64_MAX;
 
@@ -327,7 +513,7 @@ void tickets_stats(const struct tickets *tickets, struct tickets_stats *out)
 	    .resumption = tickets->config.resumption,
 	    .rotation_ms = tickets->config.rotation_ms,
 	    .n_keys = (unsigned)tickets->ring.n,
-	    .generation = tickets->ring.generation,
+	    .rekeyed_s = keyring_rekeyed_s(tickets->ring.generation),
 	    .n_made = tickets->n_made,
 	    .n_heard = tickets->n_heard,
 	};

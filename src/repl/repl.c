@@ -353,15 +353,13 @@ void repl_set_role(struct repl *repl, const struct wire_role *role)
 	}
 }
 
-void repl_tell_tickets(struct repl *repl)
+void repl_tell_tickets(struct repl *repl, size_t peer)
 {
-	for (size_t i = 0; i < repl->n_peers; i++) {
-		struct push *push = &repl->peers[i]->push;
+	struct push *push = &repl->peers[peer]->push;
 
-		/* Who is not connected is told after the hello. */
-		push->tickets_due = push->phase == PUSH_STREAMING;
-		push_pump(push);
-	}
+	/* Who is not connected is told after the hello. */
+	push->tickets_due = push->phase == PUSH_STREAMING;
+	push_pump(push);
 }
 
 static bool same_policies(const struct wire_policies *a, const struct wire_policies *b)

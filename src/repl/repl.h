@@ -149,8 +149,8 @@ uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
 struct wire_role;
 void repl_set_role(struct repl *repl, const struct wire_role *role);
 
-/* What say_tickets() says has changed: every peer is told, at once or when it is connected. */
-void repl_tell_tickets(struct repl *repl);
+/* The peer is told what say_tickets() says: at once, or when it is connected. */
+void repl_tell_tickets(struct repl *repl, size_t peer);
 /* Tells the peers which policies this node's servers have: `n` fingerprints, at most 64, sorted, each once. Sent in
  * hello and whenever they change. */
 void repl_set_policies(struct repl *repl, const uint8_t (*policies)[32], size_t n);

@@ -20,11 +20,21 @@
  *
  * A rekey is a generation, which is the time of the rekey. A later one makes all keys of earlier ones void: they are
  * dropped wherever it arrives, also at a node that was away. It is a time, and not a count, so that no member can use
- * up the numbers: one that lies in the future is not taken.
+ * up the numbers: one that lies in the future is not taken, unless it is the next after ours. So a rekey follows on one
+ * that a member, or a wrong clock, put as far ahead as it is allowed to; and who has not heard of that one takes the
+ * rekey a second later for each second that it is further ahead, if it is told again (daemon/tickets.c does). Random
+ * bits below the second tell apart two rekeys of the same one: of keys that somebody else made for it none survives.
  *
  * What a member of the group that was taken over can do is limited to what a member may do: it knows the keys, it can
  * make one, it can void them. It cannot push a good key out: what is full takes nothing more, and the last
- * KEYRING_KEYS_OWN places are for our own.
+ * KEYRING_KEYS_OWN places are for our own. Nor can it lock good keys out: each peer has a share of the room, for keys that
+ * it was the first to bring, and no key stays much longer than ours do. A node holds at most KEYRING_KEYS_PEER keys, one
+ * that is staged, one that encrypts and two that decrypt; and more only where groups met that had been apart.
+ *
+ * The wall clock decides, since nodes share it; and it may go back. Then a key would live on for as much. So one that
+ * begins further ahead than any is made goes at once, and each has an end by the clock that only goes forward as well,
+ * from the time that it is here. What comes to that end is buried: a peer whose clock went back, too, does not bring it
+ * again.
  */
 #include "ticket/keyring.h"
 
@@ -125,43 +135,56 @@ int64_t keyring_due_ms(const struct keyring *ring, int64_t now_ms, int64_t rotat
 	return begins_ms - rotation_ms / 2 + rotation_ms / 4 * MIN(rank, RANKS - 1) / RANKS;
 }
 
-static int add_made(struct keyring *ring, int64_t not_before_ms, int64_t use_until_ms,
+/* The caller has looked for room. */
+static void add(struct keyring *ring, const struct ticket_key *key, uint8_t from,
+                const struct keyring_time *now)
+{
+	ring->notes[ring->n] = (struct keyring_note){
+	    .gone_boot_ms = now->boot_ms + (key->not_after_ms - now->wall_ms),
+	    .from = from,
+	};
+	ring->keys[ring->n++] = *key;
+}
+
+static int add_made(struct keyring *ring, int64_t not_before_ms, const struct keyring_time *now,
                     int64_t rotation_ms)
 {
+	const int64_t use_until_ms = MAX(not_before_ms, now->wall_ms) + rotation_ms;
+	struct ticket_key key;
 	int r;
 
 	if (ring->n == KEYRING_KEYS_MAX)
 		return KEYRING_FULL;
-	r = ticket_key_make(&ring->keys[ring->n], not_before_ms, use_until_ms, rotation_ms);
+	r = ticket_key_make(&key, not_before_ms, use_until_ms, rotation_ms);
 	if (r == 0)
-		ring->n++;
+		add(ring, &key, 0, now);
+	OPENSSL_cleanse(&key, sizeof(key));
 	return r;
 }
 
-/* One that encrypts at once began a little ago, for the nodes whose clocks are behind. */
-static int make_first(struct keyring *ring, int64_t now_ms, int64_t rotation_ms)
+int keyring_make(struct keyring *ring, const struct keyring_time *now, int64_t rotation_ms)
 {
-	return add_made(ring, now_ms - MIN(TICKET_SKEW_MS, rotation_ms / 4), now_ms + rotation_ms,
-	                rotation_ms);
-}
+	int64_t begins_ms = next_begins_ms(ring, now->wall_ms, rotation_ms);
 
-int keyring_make(struct keyring *ring, int64_t now_ms, int64_t rotation_ms)
-{
-	int64_t begins_ms = next_begins_ms(ring, now_ms, rotation_ms);
-
+	/* One that encrypts at once began a little ago, for the nodes whose clocks are behind. */
 	if (begins_ms == INT64_MIN)
-		return make_first(ring, now_ms, rotation_ms);
-	begins_ms = MAX(begins_ms, now_ms);
-	return add_made(ring, begins_ms, begins_ms + rotation_ms, rotation_ms);
+		begins_ms = now->wall_ms - MIN(TICKET_SKEW_MS, rotation_ms / 4);
+	else
+		begins_ms = MAX(begins_ms, now->wall_ms);
+	return add_made(ring, begins_ms, now, rotation_ms);
 }
 
-int keyring_rekey(struct keyring *ring, int64_t now_ms, int64_t rotation_ms)
+int keyring_rekey(struct keyring *ring, const struct keyring_time *now, int64_t rotation_ms)
 {
-	struct keyring next = {
-	    .generation = MAX(ring->generation + 1, (uint64_t)(now_ms / 1000)),
-	};
-	int r = make_first(&next, now_ms, rotation_ms);
+	struct keyring next = {0};
+	uint32_t random;
+	int r;
 
+	if (RAND_bytes((unsigned char *)&random, sizeof(random)) != 1)
+		return -EIO;
+	next.generation = keyring_generation(
+	    MAX(keyring_rekeyed_s(ring->generation) + 1, (uint64_t)(now->wall_ms / 1000)), random);
+	r = keyring_make(&next, now, rotation_ms);
 	if (r == 0) {
 		keyring_wipe(ring);
 		*ring = next;
@@ -190,16 +213,46 @@ static bool is_of_use(const struct ticket_key *key, int64_t now_ms)
 	return ticket_key_valid(key) && key->not_after_ms > now_ms && !too_far_ahead(key, now_ms);
 }
 
-bool keyring_is_ahead(const struct keyring *ring, int64_t now_ms)
+/* ---- Rings that meet ---- */
+
+static bool is_buried(const struct keyring *ring, const struct ticket_key *key)
 {
-	return ring->generation > (uint64_t)(now_ms / 1000) + GENERATION_AHEAD_S;
+	for (size_t i = 0; i < MIN(ring->n_buried, (unsigned)KEYRING_KEYS_MAX); i++)
+		if (memcmp(ring->buried[i], key->name, sizeof(key->name)) == 0)
+			return true;
+	return false;
 }
 
-int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t now_ms)
+/* It would take up room for long. A first key is a little longer than the others. */
+static bool is_too_long(const struct ticket_key *key, int64_t rotation_ms)
+{
+	return key->use_until_ms - key->not_before_ms > 2 * rotation_ms + TICKET_SKEW_MS ||
+	       key->not_after_ms - key->use_until_ms > 2 * rotation_ms;
+}
+
+static bool has_room(const struct keyring *ring, const struct keyring_sender *sender)
+{
+	const size_t room = KEYRING_KEYS_MAX - KEYRING_KEYS_OWN;
+	size_t n_theirs = 0;
+
+	for (size_t i = 0; i < ring->n; i++)
+		n_theirs += ring->notes[i].from == sender->number;
+	return ring->n < room &&
+	       n_theirs < MAX(room / MAX(sender->n_peers, 1u), (size_t)KEYRING_KEYS_PEER);
+}
+
+bool keyring_is_ahead(const struct keyring *ring, int64_t now_ms)
+{
+	return keyring_rekeyed_s(ring->generation) > (uint64_t)(now_ms / 1000) + GENERATION_AHEAD_S;
+}
+
+int keyring_merge(struct keyring *ring, const struct keyring *theirs,
+                  const struct keyring_sender *sender, const struct keyring_time *now)
 {
 	bool changed = false, full = false;
 
-	if (keyring_is_ahead(theirs, now_ms))
+	if (keyring_is_ahead(theirs, now->wall_ms) &&
+	    keyring_rekeyed_s(theirs->generation) > keyring_rekeyed_s(ring->generation) + 1)
 		return KEYRING_FUTURE;
 	if (theirs->generation < ring->generation)
 		return KEYRING_SAME;
@@ -211,13 +264,14 @@ int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t no
 	for (size_t i = 0; i < theirs->n; i++) {
 		const struct ticket_key *key = &theirs->keys[i];
 
-		if (!is_of_use(key, now_ms) || holds(ring, key))
+		if (!is_of_use(key, now->wall_ms) || is_too_long(key, sender->rotation_ms) ||
+		    holds(ring, key) || is_buried(ring, key))
 			continue;
-		if (ring->n >= KEYRING_KEYS_MAX - KEYRING_KEYS_OWN) {
+		if (!has_room(ring, sender)) {
 			full = true;
 			continue;
 		}
-		ring->keys[ring->n++] = *key;
+		add(ring, key, sender->number, now);
 		changed = true;
 	}
 	if (full)
@@ -225,21 +279,59 @@ int keyring_merge(struct keyring *ring, const struct keyring *theirs, int64_t no
 	return changed ? 0 : KEYRING_SAME;
 }
 
-void keyring_restore(struct keyring *ring, const struct keyring *left, int64_t now_ms)
+void keyring_forget_senders(struct keyring *ring)
 {
-	ring->generation = left->generation;
-	for (size_t i = 0; i < left->n; i++)
-		if (is_of_use(&left->keys[i], now_ms) && !holds(ring, &left->keys[i]))
-			ring->keys[ring->n++] = left->keys[i];
+	for (size_t i = 0; i < ring->n; i++)
+		ring->notes[i].from = 0;
 }
 
-bool keyring_expire(struct keyring *ring, int64_t now_ms)
+/* ---- What goes, and what stays ---- */
+
+void keyring_restore(struct keyring *ring, const struct keyring *left,
+                     const struct keyring_time *now)
+{
+	ring->generation = left->generation;
+	for (size_t i = 0; i < left->n; i++) {
+		const struct ticket_key *key = &left->keys[i];
+
+		if (!is_of_use(key, now->wall_ms) || holds(ring, key))
+			continue;
+		add(ring, key, 0, now);
+		ring->notes[ring->n - 1].gone_boot_ms =
+		    MIN(ring->notes[ring->n - 1].gone_boot_ms, left->notes[i].gone_boot_ms);
+	}
+	/* Those whose end by the boot clock has come. */
+	(void)keyring_expire(ring, now);
+}
+
+static void bury(struct keyring *ring, const struct ticket_key *key)
+{
+	memcpy(ring->buried[ring->n_buried++ % KEYRING_KEYS_MAX], key->name, sizeof(key->name));
+}
+
+/* Whether the key in place `i` may stay. One that is too far ahead may come again, when the clock is right again. */
+static bool stays(struct keyring *ring, size_t i, const struct keyring_time *now)
+{
+	const struct ticket_key *key = &ring->keys[i];
+
+	if (key->not_after_ms <= now->wall_ms || too_far_ahead(key, now->wall_ms))
+		return false;
+	if (ring->notes[i].gone_boot_ms > now->boot_ms)
+		return true;
+	bury(ring, key);
+	return false;
+}
+
+bool keyring_expire(struct keyring *ring, const struct keyring_time *now)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < ring->n; i++)
-		if (ring->keys[i].not_after_ms > now_ms)
-			ring->keys[n++] = ring->keys[i];
+	for (size_t i = 0; i < ring->n; i++) {
+		if (!stays(ring, i, now))
+			continue;
+		ring->keys[n] = ring->keys[i];
+		ring->notes[n++] = ring->notes[i];
+	}
 	OPENSSL_cleanse(&ring->keys[n], (KEYRING_KEYS_MAX - n) * sizeof(ring->keys[0]));
 	if (n == ring->n)
 		return false;

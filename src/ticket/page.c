@@ -4,19 +4,20 @@
  *   0        128      256                                    4096
  *   | header | slot 0 | slot 1 | … 30                           |
  *
- *   slot     | name 16 | generation 8 | not_before 8 | use_until 8 | not_after 8 | AES 32 | HMAC 32 |  16 words
+ *   slot     | name 16 | generation 8 | not_before 8 | use_until 8 | not_after 8 | AES 32 | HMAC 32 | gone 8 | turn 8 |
  *
- * A slot is in use while the first word of its name is not zero. The daemon, the only writer, fills a free slot from
- * the last word to the first, and empties one from the first to the last. A reader loads the first word, copies the
- * slot, and loads the first word again: the same means that the copy is of one key. Names are random, so a slot
- * that was emptied and filled meanwhile shows another word; a key is immutable, so a slot that shows the same word
- * holds the same key, also when another file with that key was mapped in between. Who finds another word passes the
- * slot by: its key is gone. So a reader never waits, and a writer that died in the middle of a slot has left
- * nothing that could be taken for a key.
+ * A slot is in use while the first word of its name is not zero. The daemon, the only writer, makes its turn odd, fills
+ * it from the last word to the first, or empties it from the first to the last, and makes its turn the next even number.
+ * A reader loads turn and first word, copies the slot, and loads them again: the same, and an even turn, mean that the
+ * copy is of one key. The turn tells when a slot was emptied and filled meanwhile, though it be with the same key. The
+ * first word, random, tells when another file was mapped in between, whose turns are others; a key is immutable, so where
+ * both have the same there, each word is. Who finds another turn or word passes the slot by: its key is gone. So a reader
+ * never waits, and a writer that died in the middle of a slot has left an odd turn, and nothing that could be taken for a
+ * key.
  *
  * All words are stored with release and loaded with acquire. Partners: a reader whose copy has a word of a key that
- * came later, or a zero, has thereby seen the store of the first word that preceded it (emptying), and its second look
- * finds it. A reader that sees the first word sees the rest that was stored before it (filling).
+ * came later, or a zero, has thereby seen the odd turn that was stored before it, and its second look finds that or a
+ * later one. A reader that sees an even turn sees the words that were stored before it.
  *
  * store.c has the file that it is.
  */
@@ -41,10 +42,13 @@ enum {
 	WORD_NOT_AFTER,
 	WORD_AES,
 	WORD_HMAC = WORD_AES + TICKET_AES_BYTES / 8,
+	WORD_GONE =
+	    WORD_HMAC + TICKET_HMAC_BYTES / 8, /* for the next daemon (struct keyring_note) */
+	WORDS_USED,
+	WORD_TURN = WORDS_USED,
 	SLOT_WORDS = 16,
-	WORDS_USED = WORD_HMAC + TICKET_HMAC_BYTES / 8,
 };
-_Static_assert(WORDS_USED <= SLOT_WORDS, "a key fits in its slot");
+_Static_assert(WORD_TURN < SLOT_WORDS, "a key fits in its slot");
 
 struct slot {
 	word_t words[SLOT_WORDS];
@@ -74,10 +78,13 @@ static void store(word_t *word, uint64_t value)
 
 /* ---- Slots ---- */
 
-static void pack(const struct ticket_key *key, uint64_t generation, uint64_t words[WORDS_USED])
+static void pack(const struct keyring *ring, size_t i, uint64_t words[WORDS_USED])
 {
+	const struct ticket_key *key = &ring->keys[i];
+
 	memcpy(&words[WORD_NAME], key->name, sizeof(key->name));
-	words[WORD_GENERATION] = generation;
+	words[WORD_GENERATION] = ring->generation;
+	words[WORD_GONE] = (uint64_t)ring->notes[i].gone_boot_ms;
 	words[WORD_NOT_BEFORE] = (uint64_t)key->not_before_ms;
 	words[WORD_USE_UNTIL] = (uint64_t)key->use_until_ms;
 	words[WORD_NOT_AFTER] = (uint64_t)key->not_after_ms;
@@ -95,39 +102,59 @@ static void unpack(const uint64_t words[WORDS_USED], struct ticket_key *key)
 	memcpy(key->hmac, &words[WORD_HMAC], sizeof(key->hmac));
 }
 
-static void slot_empty(struct slot *slot)
+/* Odd already: a writer died there. */
+static void slot_begin(struct slot *slot)
 {
-	for (size_t i = 0; i < SLOT_WORDS; i++)
-		store(&slot->words[i], 0);
+	store(&slot->words[WORD_TURN], load(&slot->words[WORD_TURN]) | 1);
 }
 
-static void slot_fill(struct slot *slot, const struct ticket_key *key, uint64_t generation)
+static void slot_end(struct slot *slot)
+{
+	store(&slot->words[WORD_TURN], load(&slot->words[WORD_TURN]) + 1);
+}
+
+static void slot_empty(struct slot *slot)
+{
+	slot_begin(slot);
+	for (size_t i = 0; i < WORDS_USED; i++)
+		store(&slot->words[i], 0);
+	slot_end(slot);
+}
+
+/* With the key in place `i` of `ring`. */
+static void slot_fill(struct slot *slot, const struct keyring *ring, size_t i)
 {
 	uint64_t words[WORDS_USED];
 
-	pack(key, generation, words);
-	for (size_t i = WORDS_USED; i-- > 0;)
-		store(&slot->words[i], words[i]);
+	pack(ring, i, words);
+	slot_begin(slot);
+	for (size_t k = WORDS_USED; k-- > 0;)
+		store(&slot->words[k], words[k]);
+	slot_end(slot);
 	OPENSSL_cleanse(words, sizeof(words));
 }
 
-/* False: it is free, or was being changed. */
-static bool slot_read(const struct slot *slot, struct ticket_key *out, uint64_t *generation)
+/* Out: its words, the caller's to wipe in any case. False: it is free, or was being changed. */
+static bool slot_copy(const struct slot *slot, uint64_t words[WORDS_USED])
 {
-	const uint64_t first = load(&slot->words[WORD_NAME]);
-	uint64_t words[WORDS_USED] = {first};
-	bool whole;
+	const uint64_t turn = load(&slot->words[WORD_TURN]);
 
-	if (first == 0)
+	words[0] = load(&slot->words[0]);
+	if (turn % 2 != 0 || words[0] == 0)
 		return false;
 	for (size_t i = 1; i < WORDS_USED; i++)
 		words[i] = load(&slot->words[i]);
-	whole = load(&slot->words[WORD_NAME]) == first;
-	if (whole) {
+	return load(&slot->words[0]) == words[0] && load(&slot->words[WORD_TURN]) == turn;
+}
+
+/* False: as above. */
+static bool slot_read(const struct slot *slot, struct ticket_key *out)
+{
+	uint64_t words[WORDS_USED];
+	const bool whole = slot_copy(slot, words);
+
+	if (whole)
 		unpack(words, out);
-		if (generation)
-			*generation = words[WORD_GENERATION];
-	}
 	OPENSSL_cleanse(words, sizeof(words));
 	return whole;
 }
@@ -142,8 +169,9 @@ static bool slot_is(const struct slot *slot, const uint8_t name[TICKET_NAME_BYTE
 
 /* ---- Publishing ---- */
 
-static void publish_key(struct ticket_page *page, const struct ticket_key *key, uint64_t generation)
+static void publish_key(struct ticket_page *page, const struct keyring *ring, size_t number)
 {
+	const struct ticket_key *key = &ring->keys[number];
 	struct slot *free_slot = NULL;
 
 	for (size_t i = 0; i < PAGE_SLOTS; i++) {
@@ -156,7 +184,7 @@ static void publish_key(struct ticket_page *page, const struct ticket_key *key, 
 	}
 	if (!free_slot)
 		return; /* a second round finds room */
-	slot_fill(free_slot, key, generation);
+	slot_fill(free_slot, ring, number);
 	store(&page->n_slots, MAX(load(&page->n_slots), (uint64_t)(free_slot - page->slots) + 1));
 }
 
@@ -174,7 +202,7 @@ void ticket_page_publish(struct ticket_page *page, const struct keyring *ring)
 
 	store(&page->generation, ring->generation);
 	for (size_t i = 0; i < ring->n; i++)
-		publish_key(page, &ring->keys[i], ring->generation);
+		publish_key(page, ring, i);
 	for (size_t i = 0; i < PAGE_SLOTS; i++) {
 		/* Also what a writer that died has left in a slot that is free. */
 		if (!is_wanted(&page->slots[i], ring))
@@ -185,7 +213,7 @@ void ticket_page_publish(struct ticket_page *page, const struct keyring *ring)
 	store(&page->n_slots, n_slots);
 	/* After a rekey of a full ring there was room for some only. */
 	for (size_t i = 0; i < ring->n; i++)
-		publish_key(page, &ring->keys[i], ring->generation);
+		publish_key(page, ring, i);
 }
 
 void ticket_page_configure(struct ticket_page *page, unsigned resumption)
@@ -205,20 +233,19 @@ bool ticket_page_is_one(const struct ticket_page *page)
 
 void ticket_page_recall(const struct ticket_page *page, struct keyring *out)
 {
-	struct keyring ring = {.generation = load(&page->generation)};
-	struct ticket_key key;
-	uint64_t generation;
+	uint64_t words[WORDS_USED];
 
+	memset(out, 0, sizeof(*out));
+	out->generation = load(&page->generation);
 	for (size_t i = 0; i < PAGE_SLOTS; i++) {
 		/* Died between a rekey's new generation and the wiping of the old keys. */
-		if (!slot_read(&page->slots[i], &key, &generation) ||
-		    generation != ring.generation || ring.n == KEYRING_KEYS_MAX)
+		if (!slot_copy(&page->slots[i], words) ||
+		    words[WORD_GENERATION] != out->generation || out->n == KEYRING_KEYS_MAX)
 			continue;
-		ring.keys[ring.n++] = key;
+		out->notes[out->n].gone_boot_ms = (int64_t)words[WORD_GONE];
+		unpack(words, &out->keys[out->n++]);
 	}
-	*out = ring;
-	OPENSSL_cleanse(&key, sizeof(key));
-	keyring_wipe(&ring);
+	OPENSSL_cleanse(words, sizeof(words));
 }
 
 /* ---- Reading ---- */
@@ -242,7 +269,7 @@ int ticket_page_current(const struct ticket_page *page, int64_t now_ms, struct t
 	int r = TICKET_NONE;
 
 	for (size_t i = 0; i < n_slots(page); i++) {
-		if (!slot_read(&page->slots[i], &key, NULL) || key.not_before_ms > now_ms ||
+		if (!slot_read(&page->slots[i], &key) || key.not_before_ms > now_ms ||
 		    key.use_until_ms <= now_ms)
 			continue;
 		if (key.not_before_ms < best.not_before_ms ||
@@ -281,7 +308,7 @@ int ticket_page_find(const struct ticket_page *page, const uint8_t name[TICKET_N
 	int r = TICKET_NONE;
 
 	for (size_t i = 0; i < n_slots(page) && r == TICKET_NONE; i++) {
-		if (!slot_is(&page->slots[i], name) || !slot_read(&page->slots[i], &key, NULL) ||
+		if (!slot_is(&page->slots[i], name) || !slot_read(&page->slots[i], &key) ||
 		    memcmp(key.name, name, TICKET_NAME_BYTES) != 0 || key.not_after_ms <= now_ms)
 			continue;
 		*out = key;

@@ -22,7 +22,8 @@ enum ticket_outcome {
 void ticket_page_format(struct ticket_page *page);
 /* Whether it is a page of keys at all. */
 bool ticket_page_is_one(const struct ticket_page *page);
-/* Out: the last generation that was published, and the keys of it that stand on the page, the caller's to wipe. */
+/* Out: the last generation that was published, and the keys of it that stand on the page, with their ends by the boot
+ * clock; the caller's to wipe. */
 void ticket_page_recall(const struct ticket_page *page, struct keyring *out);
 /* Makes the page hold exactly the keys of `ring`: new ones come before old ones are wiped. */
 void ticket_page_publish(struct ticket_page *page, const struct keyring *ring);

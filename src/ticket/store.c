@@ -26,7 +26,8 @@ struct file {
 struct ticket_store {
 	char *path;
 	struct file page; /* what workers map */
-	struct file copy; /* what stands at `path`, if that is another one; `page` NULL: it is not */
+	struct file
+	    copy; /* what stands at `path`, if that is another one; `page` NULL: it is not */
 };
 
 static const struct file no_file = {.fd = -1};
@@ -132,18 +133,18 @@ static void wipe_file(int fd)
 
 /* ---- A store ---- */
 
-static void adopt(struct ticket_store *store, int64_t now_ms, struct keyring *ring)
+static void adopt(struct ticket_store *store, const struct keyring_time *now, struct keyring *ring)
 {
 	struct keyring left;
 
 	ticket_page_recall(store->page.page, &left);
-	keyring_restore(ring, &left, now_ms);
+	keyring_restore(ring, &left, now);
 	ticket_page_publish(store->page.page, ring);
 	keyring_wipe(&left);
 }
 
-static int open_file(struct ticket_store *store, int64_t now_ms, struct keyring *ring, char *why,
-                     size_t why_size)
+static int open_file(struct ticket_store *store, const struct keyring_time *now,
+                     struct keyring *ring, char *why, size_t why_size)
 {
 	_cleanup_(closep) int fd =
 	    open(store->path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -158,7 +159,7 @@ static int open_file(struct ticket_store *store, int64_t now_ms, struct keyring 
 		if (r < 0)
 			return r;
 		if (ticket_page_is_one(store->page.page)) {
-			adopt(store, now_ms, ring);
+			adopt(store, now, ring);
 			return 0;
 		}
 		file_close(&store->page);
@@ -171,7 +172,7 @@ static int open_file(struct ticket_store *store, int64_t now_ms, struct keyring 
 	return r < 0 ? r : TICKET_REBUILT;
 }
 
-int ticket_store_open(struct ticket_store **out, const char *path, int64_t now_ms,
+int ticket_store_open(struct ticket_store **out, const char *path, const struct keyring_time *now,
                       struct keyring *ring, char *why, size_t why_size)
 {
 	struct ticket_store *store = calloc(1, sizeof(*store));
@@ -183,7 +184,7 @@ int ticket_store_open(struct ticket_store **out, const char *path, int64_t now_m
 	store->path = strdup(path);
 	if (store->path) {
 		memset(ring, 0, sizeof(*ring));
-		r = open_file(store, now_ms, ring, why, why_size);
+		r = open_file(store, now, ring, why, why_size);
 	}
 	if (r < 0) {
 		ticket_store_close(store);
@@ -232,8 +233,7 @@ int ticket_store_look(struct ticket_store *store, const struct keyring *ring)
 	struct stat st;
 	int r;
 
-	if (lstat(store->path, &st) == 0 && st.st_dev == there->device &&
-	    st.st_ino == there->inode)
+	if (lstat(store->path, &st) == 0 && st.st_dev == there->device && st.st_ino == there->inode)
 		return 0;
 	r = file_make(&next, store->path);
 	if (r < 0)

@@ -15,10 +15,10 @@ enum ticket_store_outcome {
 
 /*
  * Opens the page at `path`, or makes it: a file of mode 0600, ours. Locked in memory, left out of core dumps. Out:
- * `*store`, to be closed; and in `*ring` (wiped before) what a daemon before this one left and that is good at `now_ms`,
- * see keyring_restore(). Returns 0; TICKET_REBUILT (with what was wrong in `why`); -errno.
+ * `*store`, to be closed; and in `*ring` (wiped before) what a daemon before this one left and that is good now, see
+ * keyring_restore(). Returns 0; TICKET_REBUILT (with what was wrong in `why`); -errno.
  */
-int ticket_store_open(struct ticket_store **store, const char *path, int64_t now_ms,
+int ticket_store_open(struct ticket_store **store, const char *path, const struct keyring_time *now,
                       struct keyring *ring, char *why, size_t why_size) MUST_CHECK;
 /* The file stays, with its keys, for the next daemon; and so do the workers' mappings of it. NULL is fine. */
 void ticket_store_close(struct ticket_store *store);

@@ -9,14 +9,60 @@
 
 #define R INT64_C(60000) /* a rotation period */
 #define NOW INT64_C(1700000000000)
+#define BOOT INT64_C(5000000)
+#define HOUR_S 3600
 
 static const struct ticket_key zero_key;
+
+/* Both clocks go on together. */
+static struct keyring_time time_at(int64_t wall_ms)
+{
+	return (struct keyring_time){.wall_ms = wall_ms, .boot_ms = BOOT + wall_ms - NOW};
+}
+
+static int make_at(struct keyring *ring, int64_t now_ms, int64_t rotation_ms)
+{
+	const struct keyring_time now = time_at(now_ms);
+
+	return keyring_make(ring, &now, rotation_ms);
+}
+
+static int rekey_at(struct keyring *ring, int64_t now_ms, int64_t rotation_ms)
+{
+	const struct keyring_time now = time_at(now_ms);
+
+	return keyring_rekey(ring, &now, rotation_ms);
+}
+
+static bool expire_at(struct keyring *ring, int64_t now_ms)
+{
+	const struct keyring_time now = time_at(now_ms);
+
+	return keyring_expire(ring, &now);
+}
+
+/* From peer `number` of `n_peers`. */
+static int merge_from(struct keyring *ring, const struct keyring *theirs, uint8_t number,
+                      unsigned n_peers, int64_t now_ms)
+{
+	const struct keyring_sender sender = {
+	    .number = number, .n_peers = n_peers, .rotation_ms = R};
+	const struct keyring_time now = time_at(now_ms);
+
+	return keyring_merge(ring, theirs, &sender, &now);
+}
+
+/* From the only peer. */
+static int merge_at(struct keyring *ring, const struct keyring *theirs, int64_t now_ms)
+{
+	return merge_from(ring, theirs, 1, 1, now_ms);
+}
 
 static struct keyring ring_at(int64_t now_ms)
 {
 	struct keyring ring = {0};
 
-	assert_int_equal(keyring_make(&ring, now_ms, R), 0);
+	assert_int_equal(make_at(&ring, now_ms, R), 0);
 	return ring;
 }
 
@@ -94,7 +140,7 @@ static void test_the_next_key_is_staged_and_takes_over(void **state)
 
 	(void)state;
 	assert_true(due_ms > NOW && due_ms < NOW + R);
-	assert_int_equal(keyring_make(&ring, due_ms, R), 0);
+	assert_int_equal(make_at(&ring, due_ms, R), 0);
 	begins_ms = ring.keys[1].not_before_ms;
 	assert_true(begins_ms >= due_ms + R / 2);
 	assert_true(begins_ms <= first.use_until_ms);
@@ -129,9 +175,9 @@ static void test_a_key_lives_as_long_as_its_tickets_and_is_wiped(void **state)
 	assert_int_equal(key.not_after_ms, key.use_until_ms + R);
 	assert_int_equal(keyring_expires_ms(&ring), key.not_after_ms);
 	assert_null(keyring_current(&ring, key.use_until_ms));
-	assert_false(keyring_expire(&ring, key.not_after_ms - 1));
+	assert_false(expire_at(&ring, key.not_after_ms - 1));
 	assert_true(has(&ring, &key));
-	assert_true(keyring_expire(&ring, key.not_after_ms));
+	assert_true(expire_at(&ring, key.not_after_ms));
 	assert_int_equal(ring.n, 0);
 	assert_rest_is_wiped(&ring);
 	assert_int_equal(keyring_expires_ms(&ring), INT64_MAX);
@@ -144,9 +190,9 @@ static void test_a_ring_turns_for_ever_with_few_keys(void **state)
 
 	(void)state;
 	for (int64_t now_ms = NOW; now_ms < NOW + 100 * R; now_ms += 100) {
-		keyring_expire(&ring, now_ms);
+		expire_at(&ring, now_ms);
 		if (keyring_due_ms(&ring, now_ms, R, 3) <= now_ms) {
-			assert_int_equal(keyring_make(&ring, now_ms, R), 0);
+			assert_int_equal(make_at(&ring, now_ms, R), 0);
 			n_made++;
 		}
 		assert_non_null(keyring_current(&ring, now_ms));
@@ -165,9 +211,9 @@ static void test_a_clock_that_jumps_leaves_no_gap(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(jumps); i++) {
 		now_ms += jumps[i];
-		keyring_expire(&ring, now_ms);
+		expire_at(&ring, now_ms);
 		if (keyring_due_ms(&ring, now_ms, R, 15) <= now_ms)
-			assert_int_equal(keyring_make(&ring, now_ms, R), 0);
+			assert_int_equal(make_at(&ring, now_ms, R), 0);
 		assert_non_null(keyring_current(&ring, now_ms));
 		assert_true(keyring_due_ms(&ring, now_ms, R, 15) > now_ms);
 	}
@@ -179,10 +225,10 @@ static void test_a_shorter_period_counts_at_once(void **state)
 	const int64_t shorter = R / 60;
 
 	(void)state;
-	assert_int_equal(keyring_make(&ring, NOW, 60 * R), 0);
+	assert_int_equal(make_at(&ring, NOW, 60 * R), 0);
 	assert_int_equal(keyring_due_ms(&ring, NOW + R, 60 * R, 0) > NOW + R, 1);
 	assert_true(keyring_due_ms(&ring, NOW + R, shorter, 0) <= NOW + R);
-	assert_int_equal(keyring_make(&ring, NOW + R, shorter), 0);
+	assert_int_equal(make_at(&ring, NOW + R, shorter), 0);
 	assert_true(same_key(keyring_current(&ring, NOW + R), &ring.keys[1]));
 }
 
@@ -193,15 +239,15 @@ static void test_a_rekey_voids_all(void **state)
 
 	(void)state;
 	add(&ring, NOW + R);
-	assert_int_equal(keyring_rekey(&ring, NOW + 1000, R), 0);
+	assert_int_equal(rekey_at(&ring, NOW + 1000, R), 0);
 	assert_int_equal(ring.n, 1);
 	assert_false(has(&ring, &old));
 	assert_true(same_key(keyring_current(&ring, NOW + 1000), &ring.keys[0]));
-	assert_int_equal(ring.generation, NOW / 1000 + 1);
+	assert_int_equal(keyring_rekeyed_s(ring.generation), NOW / 1000 + 1);
 	assert_rest_is_wiped(&ring);
 	/* Twice within a second. */
-	assert_int_equal(keyring_rekey(&ring, NOW + 1000, R), 0);
-	assert_int_equal(ring.generation, NOW / 1000 + 2);
+	assert_int_equal(rekey_at(&ring, NOW + 1000, R), 0);
+	assert_int_equal(keyring_rekeyed_s(ring.generation), NOW / 1000 + 2);
 }
 
 /* ---- Two nodes ---- */
@@ -211,13 +257,13 @@ static void test_rings_that_meet_agree(void **state)
 	struct keyring a = ring_at(NOW), b = ring_at(NOW + 5000), before_a = a;
 
 	(void)state;
-	assert_int_equal(keyring_merge(&a, &b, NOW + 6000), 0);
-	assert_int_equal(keyring_merge(&b, &before_a, NOW + 6000), 0);
+	assert_int_equal(merge_at(&a, &b, NOW + 6000), 0);
+	assert_int_equal(merge_at(&b, &before_a, NOW + 6000), 0);
 	assert_true(same_set(&a, &b));
 	assert_int_equal(a.n, 2);
 	for (int64_t now_ms = NOW + 6000; now_ms < NOW + R; now_ms += 1000)
 		assert_true(same_key(keyring_current(&a, now_ms), keyring_current(&b, now_ms)));
-	assert_int_equal(keyring_merge(&a, &b, NOW + 6000), KEYRING_SAME);
+	assert_int_equal(merge_at(&a, &b, NOW + 6000), KEYRING_SAME);
 }
 
 static void test_of_two_keys_for_one_time_one_wins(void **state)
@@ -228,8 +274,8 @@ static void test_of_two_keys_for_one_time_one_wins(void **state)
 	add(&a, NOW);
 	add(&b, NOW);
 	both = a;
-	assert_int_equal(keyring_merge(&both, &b, NOW), 0);
-	assert_int_equal(keyring_merge(&b, &a, NOW), 0);
+	assert_int_equal(merge_at(&both, &b, NOW), 0);
+	assert_int_equal(merge_at(&b, &a, NOW), 0);
 	assert_true(same_key(keyring_current(&both, NOW), keyring_current(&b, NOW)));
 	assert_true(has(&both, &a.keys[0]) && has(&both, &b.keys[0]));
 }
@@ -240,12 +286,12 @@ static void test_a_rekey_reaches_who_was_away(void **state)
 	const struct ticket_key old = a.keys[0];
 
 	(void)state;
-	assert_int_equal(keyring_rekey(&a, NOW + 1000, R), 0);
+	assert_int_equal(rekey_at(&a, NOW + 1000, R), 0);
 	add(&away, NOW + R);
 	/* What it says is of no more use, whoever speaks first. */
-	assert_int_equal(keyring_merge(&a, &away, NOW + 2000), KEYRING_SAME);
+	assert_int_equal(merge_at(&a, &away, NOW + 2000), KEYRING_SAME);
 	assert_false(has(&a, &old));
-	assert_int_equal(keyring_merge(&away, &a, NOW + 2000), 0);
+	assert_int_equal(merge_at(&away, &a, NOW + 2000), 0);
 	assert_true(same_set(&a, &away));
 	assert_rest_is_wiped(&away);
 }
@@ -253,10 +299,10 @@ static void test_a_rekey_reaches_who_was_away(void **state)
 static void test_a_rekey_without_keys_counts(void **state)
 {
 	struct keyring ring = ring_at(NOW);
-	const struct keyring theirs = {.generation = NOW / 1000};
+	const struct keyring theirs = {.generation = keyring_generation(NOW / 1000, 0)};
 
 	(void)state;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), 0);
 	assert_int_equal(ring.n, 0);
 	assert_true(keyring_due_ms(&ring, NOW, R, 0) <= NOW);
 }
@@ -270,12 +316,52 @@ static void test_a_rekey_from_the_future_is_refused(void **state)
 
 	(void)state;
 	theirs.generation = UINT64_MAX;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), KEYRING_FUTURE);
-	theirs.generation = NOW / 1000 + 3601;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), KEYRING_FUTURE);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_FUTURE);
+	theirs.generation = keyring_generation(NOW / 1000 + HOUR_S + 1, 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_FUTURE);
 	assert_memory_equal(&ring, &before, sizeof(ring));
-	theirs.generation = NOW / 1000 + 3600;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), 0);
+	theirs.generation = keyring_generation(NOW / 1000 + HOUR_S, 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), 0);
+}
+
+/* As late as it is taken, with the highest random bits: who has heard of it takes the next one all the same. */
+static void test_no_member_blocks_the_next_rekey(void **state)
+{
+	const struct keyring theirs = {.generation =
+	                                   keyring_generation(NOW / 1000 + HOUR_S, UINT32_MAX)};
+	struct keyring a = ring_at(NOW), b = ring_at(NOW), away = ring_at(NOW);
+
+	(void)state;
+	assert_int_equal(merge_at(&a, &theirs, NOW), 0);
+	assert_int_equal(merge_at(&b, &theirs, NOW), 0);
+	assert_int_equal(rekey_at(&a, NOW, R), 0);
+	assert_true(a.generation > theirs.generation);
+	assert_int_equal(merge_at(&b, &a, NOW), 0);
+	assert_true(same_set(&a, &b));
+	/* And who has not, a second later. */
+	assert_int_equal(merge_at(&away, &a, NOW), KEYRING_FUTURE);
+	assert_int_equal(merge_at(&away, &a, NOW + 1000), 0);
+	assert_true(same_set(&a, &away));
+	/* One that is held already is nothing to be refused, though a clock has gone back. */
+	assert_int_equal(merge_at(&b, &a, NOW - 2 * R), KEYRING_SAME);
+}
+
+/* Keys that somebody made for the second of a rekey do not become its keys. */
+static void test_two_rekeys_of_one_second_are_two(void **state)
+{
+	struct keyring a = ring_at(NOW), b = ring_at(NOW);
+
+	(void)state;
+	assert_int_equal(rekey_at(&a, NOW, R), 0);
+	assert_int_equal(rekey_at(&b, NOW, R), 0);
+	assert_int_equal(keyring_rekeyed_s(a.generation), keyring_rekeyed_s(b.generation));
+	assert_true(a.generation != b.generation);
+	if (a.generation < b.generation)
+		assert_int_equal(merge_at(&a, &b, NOW), 0);
+	else
+		assert_int_equal(merge_at(&b, &a, NOW), 0);
+	assert_true(same_set(&a, &b));
+	assert_int_equal(a.n, 1);
 }
 
 static void test_bad_keys_are_left_out(void **state)
@@ -305,7 +391,7 @@ static void test_bad_keys_are_left_out(void **state)
 	bad[9].not_after_ms += 100 * R;
 	bad[10].use_until_ms = NOW + TICKET_ROTATION_MS_MAX + 2 * TICKET_SKEW_MS;
 	bad[10].not_after_ms = bad[10].use_until_ms;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), KEYRING_SAME);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_SAME);
 	assert_memory_equal(&ring, &before, sizeof(ring));
 }
 
@@ -316,32 +402,124 @@ static void test_a_key_cannot_be_changed(void **state)
 	(void)state;
 	memset(theirs.keys[0].aes, 0, sizeof(theirs.keys[0].aes));
 	theirs.keys[0].not_after_ms += R;
-	assert_int_equal(keyring_merge(&ring, &theirs, NOW), KEYRING_SAME);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_SAME);
 	assert_memory_not_equal(ring.keys[0].aes, theirs.keys[0].aes, TICKET_AES_BYTES);
+}
+
+static struct keyring flood_at(int64_t now_ms)
+{
+	struct keyring flood = {0};
+
+	while (flood.n < KEYRING_KEYS_MAX)
+		add(&flood, now_ms + flood.n);
+	return flood;
 }
 
 static void test_a_flood_takes_no_good_key_and_not_our_own_room(void **state)
 {
-	struct keyring ring = ring_at(NOW);
+	struct keyring ring = ring_at(NOW), flood;
 	const struct ticket_key good = ring.keys[0];
-	struct keyring flood;
+
+	(void)state;
+	for (uint8_t from = 1; from <= 15; from++) {
+		flood = flood_at(NOW);
+		assert_int_equal(merge_from(&ring, &flood, from, 15, NOW), KEYRING_FULL);
+		assert_true(has(&ring, &good));
+	}
+	assert_int_equal(ring.n, KEYRING_KEYS_MAX - KEYRING_KEYS_OWN);
+	for (unsigned i = 0; i < KEYRING_KEYS_OWN; i++)
+		assert_int_equal(make_at(&ring, NOW, R), 0);
+	assert_int_equal(make_at(&ring, NOW, R), KEYRING_FULL);
+	assert_int_equal(ring.n, KEYRING_KEYS_MAX);
+	/* And it passes. */
+	assert_true(expire_at(&ring, NOW + 10 * R));
+	assert_int_equal(ring.n, 0);
+}
+
+static void test_a_flood_keeps_nobody_else_out(void **state)
+{
+	struct keyring ring = ring_at(NOW), flood, honest = {0};
 
 	(void)state;
 	for (unsigned round = 0; round < 3; round++) {
-		flood = (struct keyring){0};
-		while (flood.n < KEYRING_KEYS_MAX)
-			add(&flood, NOW + flood.n);
-		assert_int_equal(keyring_merge(&ring, &flood, NOW), KEYRING_FULL);
-		assert_int_equal(ring.n, KEYRING_KEYS_MAX - KEYRING_KEYS_OWN);
-		assert_true(has(&ring, &good));
+		flood = flood_at(NOW);
+		assert_int_equal(merge_from(&ring, &flood, 1, 15, NOW), KEYRING_FULL);
+		assert_int_equal(ring.n, 1 + KEYRING_KEYS_PEER);
 	}
-	for (unsigned i = 0; i < KEYRING_KEYS_OWN; i++)
-		assert_int_equal(keyring_make(&ring, NOW, R), 0);
-	assert_int_equal(keyring_make(&ring, NOW, R), KEYRING_FULL);
-	assert_int_equal(ring.n, KEYRING_KEYS_MAX);
-	/* And it passes. */
-	assert_true(keyring_expire(&ring, NOW + 10 * R));
+	while (honest.n < KEYRING_KEYS_PEER)
+		add(&honest, NOW);
+	assert_int_equal(merge_from(&ring, &honest, 2, 15, NOW), 0);
+	for (size_t i = 0; i < honest.n; i++)
+		assert_true(has(&ring, &honest.keys[i]));
+	/* What both bring counts once. */
+	assert_int_equal(merge_from(&ring, &honest, 1, 15, NOW), KEYRING_SAME);
+	/* Where there are few nodes, each has more room: one that lost its memory learns what the group had while apart. */
+	ring = (struct keyring){0};
+	assert_int_equal(merge_from(&ring, &flood, 1, 2, NOW), KEYRING_FULL);
+	assert_int_equal(ring.n, (KEYRING_KEYS_MAX - KEYRING_KEYS_OWN) / 2);
+	/* A reload gives peers other numbers. */
+	keyring_forget_senders(&ring);
+	assert_int_equal(merge_from(&ring, &honest, 1, 2, NOW), 0);
+}
+
+static void test_keys_of_long_periods_are_left_out(void **state)
+{
+	struct keyring ring = ring_at(NOW), theirs = {0};
+	const struct keyring before = ring;
+
+	(void)state;
+	assert_int_equal(make_at(&theirs, NOW, 2 * R + 1), 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_SAME);
+	theirs.n = 0;
+	assert_int_equal(ticket_key_make(&theirs.keys[theirs.n++], NOW, NOW + R, 3 * R), 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), KEYRING_SAME);
+	assert_memory_equal(&ring, &before, sizeof(ring));
+	theirs.n = 0;
+	assert_int_equal(make_at(&theirs, NOW, 2 * R), 0);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), 0);
+}
+
+/* ---- Clocks ---- */
+
+static void test_a_clock_that_goes_back_lets_no_key_live_on(void **state)
+{
+	struct keyring ring = ring_at(NOW), theirs = {0}, again;
+	struct keyring_time now = time_at(NOW);
+	const struct keyring_sender sender = {.number = 1, .n_peers = 1, .rotation_ms = R};
+
+	(void)state;
+	add(&theirs, NOW);
+	assert_int_equal(merge_at(&ring, &theirs, NOW), 0);
+	again = ring;
+	/* As little as leaves them in use. */
+	now.wall_ms -= R;
+	assert_false(keyring_expire(&ring, &now));
+	now.wall_ms += 2 * R - 1;
+	now.boot_ms += 2 * R - 1;
+	assert_false(keyring_expire(&ring, &now));
+	now.wall_ms += 1;
+	now.boot_ms += 1;
+	assert_true(keyring_expire(&ring, &now));
 	assert_int_equal(ring.n, 0);
+	assert_rest_is_wiped(&ring);
+	/* A peer whose clock is as wrong has them still. */
+	assert_int_equal(keyring_merge(&ring, &again, &sender, &now), KEYRING_SAME);
+}
+
+static void test_a_key_that_is_far_ahead_goes_at_once_and_may_come_back(void **state)
+{
+	struct keyring ring = ring_at(NOW), before = ring;
+	struct keyring_time now = time_at(NOW);
+	const struct keyring_sender sender = {.number = 1, .n_peers = 1, .rotation_ms = R};
+
+	(void)state;
+	now.wall_ms -= 2 * R;
+	assert_true(keyring_expire(&ring, &now));
+	assert_int_equal(ring.n, 0);
+	assert_int_equal(keyring_merge(&ring, &before, &sender, &now), KEYRING_SAME);
+	now.wall_ms += 2 * R;
+	assert_int_equal(keyring_merge(&ring, &before, &sender, &now), 0);
+	assert_int_equal(ring.n, 1);
 }
 
 /* ---- A group at random ---- */
@@ -371,8 +549,9 @@ static void meet(struct group *g)
 		for (unsigned from = 0; from < NODES; from++)
 			for (unsigned to = 0; to < NODES; to++)
 				if (from != to && !g->away[from] && !g->away[to])
-					(void)!keyring_merge(&g->rings[to], &g->rings[from],
-					                     g->now_ms);
+					(void)!merge_from(&g->rings[to], &g->rings[from],
+					                  (uint8_t)(from + 1), NODES - 1,
+					                  g->now_ms);
 }
 
 static void turn(struct group *g)
@@ -381,9 +560,9 @@ static void turn(struct group *g)
 	for (unsigned i = 0; i < NODES; i++) {
 		struct keyring *ring = &g->rings[i];
 
-		keyring_expire(ring, g->now_ms);
+		expire_at(ring, g->now_ms);
 		if (keyring_due_ms(ring, g->now_ms, R, i) <= g->now_ms)
-			assert_int_equal(keyring_make(ring, g->now_ms, R), 0);
+			assert_int_equal(make_at(ring, g->now_ms, R), 0);
 		meet(g);
 	}
 }
@@ -394,7 +573,7 @@ static void rekey(struct group *g)
 
 	for (size_t i = 0; i < ring->n; i++)
 		g->void_keys[g->n_void++ % ARRAY_SIZE(g->void_keys)] = ring->keys[i];
-	assert_int_equal(keyring_rekey(ring, g->now_ms, R), 0);
+	assert_int_equal(rekey_at(ring, g->now_ms, R), 0);
 	meet(g);
 }
 
@@ -467,9 +646,15 @@ int main(void)
 	    T(test_a_rekey_reaches_who_was_away),
 	    T(test_a_rekey_without_keys_counts),
 	    T(test_a_rekey_from_the_future_is_refused),
+	    T(test_no_member_blocks_the_next_rekey),
+	    T(test_two_rekeys_of_one_second_are_two),
 	    T(test_bad_keys_are_left_out),
 	    T(test_a_key_cannot_be_changed),
 	    T(test_a_flood_takes_no_good_key_and_not_our_own_room),
+	    T(test_a_flood_keeps_nobody_else_out),
+	    T(test_keys_of_long_periods_are_left_out),
+	    T(test_a_clock_that_goes_back_lets_no_key_live_on),
+	    T(test_a_key_that_is_far_ahead_goes_at_once_and_may_come_back),
 	    T(test_a_group_at_random),
 	};
 

@@ -16,6 +16,7 @@
 
 #define R INT64_C(60000)
 #define NOW INT64_C(1700000000000)
+#define BOOT INT64_C(5000000)
 
 struct fixture {
 	char directory[64], path[96], why[128];
@@ -48,11 +49,26 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* Both clocks go on together. */
+static struct keyring_time time_at(int64_t wall_ms)
+{
+	return (struct keyring_time){.wall_ms = wall_ms, .boot_ms = BOOT + wall_ms - NOW};
+}
+
+static int rekey_at(struct keyring *ring, int64_t now_ms)
+{
+	const struct keyring_time now = time_at(now_ms);
+
+	return keyring_rekey(ring, &now, R);
+}
+
 static int open_at(struct fixture *f, int64_t now_ms)
 {
+	const struct keyring_time now = time_at(now_ms);
+
 	ticket_store_close(f->store);
 	f->store = NULL;
-	return ticket_store_open(&f->store, f->path, now_ms, &f->ring, f->why, sizeof(f->why));
+	return ticket_store_open(&f->store, f->path, &now, &f->ring, f->why, sizeof(f->why));
 }
 
 static void map_view(struct fixture *f)
@@ -71,7 +87,9 @@ static void start(struct fixture *f)
 
 static void publish_new_key(struct fixture *f, int64_t now_ms)
 {
-	assert_int_equal(keyring_make(&f->ring, now_ms, R), 0);
+	const struct keyring_time now = time_at(now_ms);
+
+	assert_int_equal(keyring_make(&f->ring, &now, R), 0);
 	ticket_store_publish(f->store, &f->ring);
 }
 
@@ -159,6 +177,7 @@ static void test_what_is_gone_is_wiped(void **state)
 {
 	struct fixture *f = *state;
 	struct ticket_key key, first, second;
+	struct keyring_time now;
 
 	start(f);
 	publish_new_key(f, NOW);
@@ -166,11 +185,12 @@ static void test_what_is_gone_is_wiped(void **state)
 	publish_new_key(f, NOW + R / 2);
 	second = f->ring.keys[1];
 	assert_true(file_holds(f, &first) && file_holds(f, &second));
-	assert_true(keyring_expire(&f->ring, first.not_after_ms));
+	now = time_at(first.not_after_ms);
+	assert_true(keyring_expire(&f->ring, &now));
 	ticket_store_publish(f->store, &f->ring);
 	assert_false(file_holds(f, &first));
 	assert_true(file_holds(f, &second));
-	assert_int_equal(keyring_rekey(&f->ring, NOW + R, R), 0);
+	assert_int_equal(rekey_at(&f->ring, NOW + R), 0);
 	ticket_store_publish(f->store, &f->ring);
 	assert_false(file_holds(f, &second));
 	assert_int_equal(ticket_page_find(f->view, second.name, NOW + R, &key), TICKET_NONE);
@@ -179,8 +199,10 @@ static void test_what_is_gone_is_wiped(void **state)
 
 static void fill_ring(struct keyring *ring, int64_t now_ms)
 {
-	while (ring->n < KEYRING_KEYS_MAX)
+	while (ring->n < KEYRING_KEYS_MAX) {
+		ring->notes[ring->n].gone_boot_ms = INT64_MAX;
 		assert_int_equal(ticket_key_make(&ring->keys[ring->n++], now_ms, now_ms + R, R), 0);
+	}
 }
 
 static void test_a_full_ring_is_rekeyed_to_a_full_one(void **state)
@@ -206,12 +228,12 @@ static void test_the_next_daemon_finds_its_keys(void **state)
 	struct stat st;
 
 	start(f);
-	assert_int_equal(keyring_rekey(&f->ring, NOW, R), 0);
+	assert_int_equal(rekey_at(&f->ring, NOW), 0);
 	publish_new_key(f, NOW);
 	first = f->ring.keys[0];
 	assert_int_equal(open_at(f, NOW + 1000), 0);
 	assert_int_equal(f->ring.n, 2);
-	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_int_equal(keyring_rekeyed_s(f->ring.generation), NOW / 1000);
 	assert_memory_equal(&f->ring.keys[0], &first, sizeof(first));
 	/* The reader's mapping is the same file's. */
 	publish_new_key(f, NOW + 2000);
@@ -222,7 +244,7 @@ static void test_the_next_daemon_finds_its_keys(void **state)
 	assert_int_equal(open_at(f, NOW + 10 * R), 0);
 	assert_int_equal(f->ring.n, 0);
 	assert_false(file_holds(f, &first));
-	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_int_equal(keyring_rekeyed_s(f->ring.generation), NOW / 1000);
 }
 
 static void test_a_restart_keeps_all_keys(void **state)
@@ -239,6 +261,29 @@ static void test_a_restart_keeps_all_keys(void **state)
 	assert_memory_equal(f->ring.keys, before.keys, sizeof(before.keys));
 }
 
+/* … and their ends by the clock that does not go back. */
+static void test_a_restart_gives_no_key_a_longer_life(void **state)
+{
+	struct fixture *f = *state;
+	struct keyring_time now = time_at(NOW);
+
+	start(f);
+	publish_new_key(f, NOW);
+	now.wall_ms -= R;
+	ticket_store_close(f->store);
+	assert_int_equal(
+	    ticket_store_open(&f->store, f->path, &now, &f->ring, f->why, sizeof(f->why)), 0);
+	assert_int_equal(f->ring.n, 1);
+	now.wall_ms += 2 * R;
+	now.boot_ms += 2 * R;
+	assert_true(keyring_expire(&f->ring, &now));
+	/* Also if nobody was there at that end. */
+	ticket_store_close(f->store);
+	assert_int_equal(
+	    ticket_store_open(&f->store, f->path, &now, &f->ring, f->why, sizeof(f->why)), 0);
+	assert_int_equal(f->ring.n, 0);
+}
+
 /* Of a node that restarts after its clock went back: what a rekey voided must not come to life. */
 static void test_a_clock_that_went_back_keeps_the_generation(void **state)
 {
@@ -246,7 +291,7 @@ static void test_a_clock_that_went_back_keeps_the_generation(void **state)
 	struct ticket_key first;
 
 	start(f);
-	assert_int_equal(keyring_rekey(&f->ring, NOW, R), 0);
+	assert_int_equal(rekey_at(&f->ring, NOW), 0);
 	ticket_store_publish(f->store, &f->ring);
 	first = f->ring.keys[0];
 	assert_int_equal(open_at(f, NOW - R), 0);
@@ -256,17 +301,17 @@ static void test_a_clock_that_went_back_keeps_the_generation(void **state)
 	/* Its key would be of no use for two hours, and lives no longer for that. */
 	assert_int_equal(open_at(f, NOW - INT64_C(7200000)), 0);
 	assert_int_equal(f->ring.n, 0);
-	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_int_equal(keyring_rekeyed_s(f->ring.generation), NOW / 1000);
 	assert_true(keyring_is_ahead(&f->ring, NOW - INT64_C(7200000)));
 	assert_false(file_holds(f, &first));
 	assert_int_equal(open_at(f, NOW), 0);
-	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_int_equal(keyring_rekeyed_s(f->ring.generation), NOW / 1000);
 }
 
 static void test_a_daemon_that_died_in_a_rekey_left_no_old_key(void **state)
 {
 	struct fixture *f = *state;
-	struct keyring next = {.generation = NOW / 1000};
+	struct keyring next = {.generation = keyring_generation(NOW / 1000, 7)};
 	struct ticket_key old;
 
 	start(f);
@@ -278,7 +323,7 @@ static void test_a_daemon_that_died_in_a_rekey_left_no_old_key(void **state)
 	ticket_store_publish(f->store, &next);
 	assert_int_equal(open_at(f, NOW), 0);
 	assert_int_equal(f->ring.n, 0);
-	assert_int_equal(f->ring.generation, NOW / 1000);
+	assert_int_equal(keyring_rekeyed_s(f->ring.generation), NOW / 1000);
 	assert_false(file_holds(f, &old));
 }
 
@@ -473,6 +518,7 @@ int main(void)
 	    T(test_a_full_ring_is_rekeyed_to_a_full_one),
 	    T(test_the_next_daemon_finds_its_keys),
 	    T(test_a_restart_keeps_all_keys),
+	    T(test_a_restart_gives_no_key_a_longer_life),
 	    T(test_a_clock_that_went_back_keeps_the_generation),
 	    T(test_a_daemon_that_died_in_a_rekey_left_no_old_key),
 	    T(test_a_file_that_is_removed_is_missed_by_nobody),

@@ -41,6 +41,15 @@ static inline int64_t clock_coarse_wall_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* CLOCK_BOOTTIME: as CLOCK_MONOTONIC, and goes on while the machine sleeps. */
+static inline int64_t clock_boot_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Since 1970: for expiry, which all nodes share. It may jump. */
 static inline int64_t clock_wall_ms(void)
 {

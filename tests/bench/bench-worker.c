@@ -97,9 +97,9 @@ static int run_tickets_fd(void *arg)
 	return tickets_fd(run->tickets);
 }
 
-static void run_tickets_changed(void *arg)
+static void run_tickets_tell(void *arg, uint32_t peers)
 {
-	(void)arg;
+	(void)arg, (void)peers;
 }
 
 static void run_notice(void *arg, const struct table_record *record, uint64_t *position)
@@ -134,6 +134,7 @@ static void daemon_main(const struct bench *bench)
 	    .stored = run_stored,
 	    .batch = run_batch,
 	};
+	static const struct tickets_ops tickets_ops = {.tell = run_tickets_tell};
 	/* Contexts that want no tickets say so themselves. */
 	static const struct tickets_config tickets = {
 	    .resumption = TICKET_BOTH,
@@ -153,8 +154,8 @@ static void daemon_main(const struct bench *bench)
 	snprintf(path, sizeof(path), "%s/table", bench->directory);
 	snprintf(keys, sizeof(keys), "%s/ticket-keys", bench->directory);
 	if (table_open(&run.table, path, 64 << 20, false, time(NULL), why, sizeof(why)) < 0 ||
-	    tickets_new(&run.tickets, base, keys, &tickets, run_tickets_changed, &run, why,
-	                sizeof(why)) < 0 ||
+	    tickets_new(&run.tickets, base, keys, &tickets, &tickets_ops, &run, why, sizeof(why)) <
+	        0 ||
 	    workers_new(&run.workers, base, &config, &ops, &run) < 0)
 		_exit(1);
 	event_base_dispatch(base);

@@ -57,10 +57,13 @@ static inline void fixture_say_tickets(void *arg, struct ticket_state *out)
 static inline void fixture_hear_tickets(void *arg, size_t peer, const struct ticket_state *tickets)
 {
 	static struct keyring ring;
+	const struct keyring_sender sender = {
+	    .number = (uint8_t)(peer + 1), .n_peers = 1, .rotation_ms = TICKET_ROTATION_MS_MIN};
+	const struct keyring_time now = {.wall_ms = 1, .boot_ms = 1};
 
 	(void)arg;
 	FUZZ_CHECK(peer < REPL_PEERS_MAX && tickets->ring.n <= KEYRING_KEYS_MAX);
-	FUZZ_CHECK(keyring_merge(&ring, &tickets->ring, 1) >= 0);
+	FUZZ_CHECK(keyring_merge(&ring, &tickets->ring, &sender, &now) >= 0);
 	FUZZ_CHECK(ring.n <= KEYRING_KEYS_MAX - KEYRING_KEYS_OWN);
 }
 

@@ -3,18 +3,47 @@
 
 #define SILENCE_MS 10000
 
-static void print_names(const char *before, const json_t *names, const char *after)
+/* "a, b": the caller's to free; NULL: there are none. */
+static char *join(const json_t *names)
 {
+	char *joined = NULL;
+	size_t n;
+	FILE *out;
+
 	if (json_array_size(names) == 0)
-		return;
-	fputs(before, stdout);
+		return NULL;
+	out = open_memstream(&joined, &n);
+	if (!out)
+		return NULL;
 	for (size_t i = 0; i < json_array_size(names); i++) {
 		const char *name = json_string_value(json_array_get(names, i));
 
-		fputs(i ? ", " : "", stdout);
-		cli_print_text(stdout, name ? name : "");
+		fputs(i ? ", " : "", out);
+		cli_print_text(out, name ? name : "");
 	}
-	puts(after);
+	fclose(out);
+	return joined;
+}
+
+/* True: every node has it. */
+static bool report(const json_t *answer)
+{
+	_cleanup_(freep) char *confirmed = join(json_object_get(answer, "confirmed"));
+	_cleanup_(freep) char *unconfirmed = join(json_object_get(answer, "unconfirmed"));
+	_cleanup_(freep) char *away = join(json_object_get(answer, "away"));
+
+	printf("There are new ticket keys: all tickets of before are void on this node%s%s.\n",
+	       confirmed ? ", and on " : "", confirmed ? confirmed : "");
+	if (unconfirmed)
+		cli_error("not confirmed by %s: tickets of before may still be good there; see the "
+		          "log there for why, set the clocks, and try again",
+		          unconfirmed);
+	if (away)
+		cli_error("not connected: %s: tickets of before are good there until it is; it "
+		          "takes over the new keys then",
+		          away);
+	return json_array_size(json_object_get(answer, "unconfirmed")) == 0 &&
+	       json_array_size(json_object_get(answer, "away")) == 0;
 }
 
 static int rekey_run(struct cli *cli, int argc, char **argv)
@@ -30,10 +59,10 @@ static int rekey_run(struct cli *cli, int argc, char **argv)
 	r = cli_ask(cli, "rekey", NULL, SILENCE_MS, &answer);
 	if (r != CLI_DONE)
 		return r;
-	puts("There are new ticket keys: all tickets of before are void on this node.");
-	print_names("Told at once: ", json_object_get(answer, "told"), ".");
-	print_names("Not connected, and told when they come back: ",
-	            json_object_get(answer, "untold"), ".");
+	if (!report(answer)) {
+		(void)cli_flush();
+		return CLI_FAILED;
+	}
 	return cli_flush();
 }
 

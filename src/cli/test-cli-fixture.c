@@ -30,7 +30,8 @@ static void on_command(void *arg, struct control_request *request, const char *n
 	if (b->refusal)
 		control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error", b->refusal));
 	else
-		control_answer(request, json_pack("{s:b}", "ok", 1));
+		control_answer(request, b->answer ? json_loads(b->answer, 0, NULL)
+		                                  : json_pack("{s:b}", "ok", 1));
 }
 
 static void on_gone(void *arg, struct control_request *request)

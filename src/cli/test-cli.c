@@ -58,6 +58,24 @@ static void test_commands(void **state)
 	assert_string_equal(b->err, "tlsbaton: b is not in sync; wait, or use --force??[2J\n");
 }
 
+static void test_a_rekey_that_some_node_has_not_heard_of(void **state)
+{
+	struct test_cli *b = *state;
+
+	b->answer = "{\"ok\":true,\"confirmed\":[\"b\",\"c\"],\"unconfirmed\":[],\"away\":[]}";
+	assert_int_equal(test_cli_run(b, "-c", b->config, "rekey", NULL), CLI_DONE);
+	ASSERT_HOLDS(b->out, "void on this node, and on b, c.\n");
+	assert_string_equal(b->err, "");
+	b->answer = "{\"ok\":true,\"confirmed\":[\"b\"],\"unconfirmed\":[\"c\"],\"away\":[]}";
+	assert_int_equal(test_cli_run(b, "-c", b->config, "rekey", NULL), CLI_FAILED);
+	ASSERT_HOLDS(b->out, "void on this node, and on b.\n");
+	ASSERT_HOLDS(b->err, "tlsbaton: not confirmed by c: ");
+	b->answer = "{\"ok\":true,\"confirmed\":[],\"unconfirmed\":[],\"away\":[\"b\",\"c\"]}";
+	assert_int_equal(test_cli_run(b, "-c", b->config, "rekey", NULL), CLI_FAILED);
+	ASSERT_HOLDS(b->out, "void on this node.\n");
+	ASSERT_HOLDS(b->err, "tlsbaton: not connected: b, c: ");
+}
+
 static void test_usage(void **state)
 {
 	static const struct {
@@ -264,6 +282,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_status, test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_commands, test_cli_up, test_cli_down),
+	    cmocka_unit_test_setup_teardown(test_a_rekey_that_some_node_has_not_heard_of,
+	                                    test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_usage, test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_keygen, test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_check, test_cli_up, test_cli_down),

@@ -10,9 +10,10 @@ struct test_cli {
 	char config[64], socket[64];
 	struct event_base *base;
 	struct control *control;
-	char name[32];  /* the last command's */
-	char args[256]; /* its arguments, as JSON */
-	const char *refusal;
+	char name[32];              /* the last command's */
+	char args[256];             /* its arguments, as JSON */
+	const char *refusal;        /* answers no, with this error */
+	const char *answer;         /* answers with this object; NULL: with one that says yes */
 	char out[16384], err[4096]; /* of the last run */
 };
 

@@ -44,7 +44,7 @@ static void file_close(struct file *file)
 static int file_map(struct file *out, const char *path, int fd)
 {
 	struct file file = no_file;
-	struct stat ours, theirs;
+	struct stat ours = {0}, theirs = {0};
 	int r = 0;
 
 	file.fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -229,7 +229,7 @@ int ticket_store_look(struct ticket_store *store, const struct keyring *ring)
 {
 	const struct file *there = store->copy.page ? &store->copy : &store->page;
 	static const struct keyring no_keys;
-	struct file next;
+	struct file next = no_file;
 	struct stat st;
 	int r;
 

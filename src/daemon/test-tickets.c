@@ -351,41 +351,50 @@ static void test_a_rekey_is_confirmed(void **state)
 	assert_false(tickets_agrees(a->tickets, 1));
 }
 
-/* A member put the generation as far ahead as it may. */
+/* Of a rekey by a member that put it as far ahead as it is taken, once start_two() has been called. */
+static struct ticket_state plant(const struct fixture *f)
+{
+	return peer_rekeyed_at(f->passed_ms / 1000 + 3600);
+}
+
 static void test_no_member_blocks_a_rekey(void **state)
 {
 	struct fixture *a = *state, *b = a->other;
-	struct ticket_state planted = peer_rekeyed_at(3600);
+	struct ticket_state planted;
 
 	start_two(a);
+	planted = plant(a);
 	tickets_hear(a->tickets, 1, "c", &planted);
 	tickets_hear(b->tickets, 1, "c", &planted);
 	assert_true(has_key_of(a, &planted) && has_key_of(b, &planted));
-	a->told = b->told = 0;
-	b->passed_ms += 1000; /* it has just told others, and is to answer at once */
 	assert_int_equal(tickets_rekey(a->tickets), 0);
 	deliver(a);
+	assert_false(has_key_of(a, &planted) || has_key_of(b, &planted));
+	/* It has just told others, and answers in a second. */
+	b->told = 0;
+	tick(a);
 	deliver(b);
 	assert_true(tickets_agrees(a->tickets, 0));
-	assert_false(has_key_of(a, &planted) || has_key_of(b, &planted));
 }
 
 /* Only this node has heard of what the member said: the other refuses the rekey, until the clock has come up to it. */
 static void test_a_rekey_is_told_until_it_is_confirmed(void **state)
 {
 	struct fixture *a = *state, *b = a->other;
-	struct ticket_state planted = peer_rekeyed_at(3600 + 2);
+	struct ticket_state planted;
 
 	start_two(a);
+	planted = plant(a);
 	tickets_hear(a->tickets, 1, "c", &planted);
-	tick(a);
-	a->told = b->told = 0;
 	assert_int_equal(tickets_rekey(a->tickets), 0);
+	deliver(a);
+	b->told |= 1; /* it says what it has, as on a connection that is new */
+	deliver(b);
+	assert_false(tickets_agrees(a->tickets, 0));
 	for (unsigned i = 0; i < 3 && !tickets_agrees(a->tickets, 0); i++) {
+		tick(a);
 		deliver(a);
 		deliver(b);
-		tick(a);
-		b->told |= 1; /* it says what it has, as on a connection that is new */
 	}
 	assert_true(tickets_agrees(a->tickets, 0));
 	/* And then no more. */

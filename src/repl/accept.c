@@ -183,11 +183,33 @@ static void accept_failed(struct evconnlistener *listener, void *arg)
 	repl_schedule(repl, repl_now_us(repl) + 100000);
 }
 
+/* Listens also on an address that no interface has yet (IP_FREEBIND, ip(7)): a node may start before its network.
+ * tlsbatond --check warns of one. Returns the descriptor, or <0. */
+static int listen_on(const struct sockaddr *address, int n_address)
+{
+	static const int one = 1;
+	int level = address->sa_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	int option = address->sa_family == AF_INET6 ? IPV6_FREEBIND : IP_FREEBIND;
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    setsockopt(fd, level, option, &one, sizeof(one)) < 0 ||
+	    bind(fd, address, (socklen_t)n_address) < 0 || listen(fd, 64) < 0) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
 int accept_open(struct repl *repl, const char *address, char *error, size_t error_size)
 {
 	struct sockaddr_storage sockaddr;
 	struct evconnlistener *listener;
-	int n = sizeof(sockaddr);
+	int n = sizeof(sockaddr), fd;
 
 	if (strlen(address) >= sizeof(repl->listen) ||
 	    evutil_parse_sockaddr_port(address, (struct sockaddr *)&sockaddr, &n) < 0) {
@@ -197,15 +219,17 @@ int accept_open(struct repl *repl, const char *address, char *error, size_t erro
 		         address);
 		return -EINVAL;
 	}
-	listener = evconnlistener_new_bind(repl->base, accept_connection, repl,
-	                                   LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-	                                       LEV_OPT_REUSEABLE,
-	                                   64, (struct sockaddr *)&sockaddr, n);
+	fd = listen_on((struct sockaddr *)&sockaddr, n);
+	if (fd < 0) {
+		snprintf(error, error_size, "cannot listen on %s: %s", address, strerror(-fd));
+		return fd;
+	}
+	listener = evconnlistener_new(repl->base, accept_connection, repl,
+	                              LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	if (!listener) {
-		int r = errno ? -errno : -EINVAL;
-
-		snprintf(error, error_size, "cannot listen on %s: %s", address, strerror(-r));
-		return r;
+		close(fd);
+		snprintf(error, error_size, "cannot listen on %s: out of memory", address);
+		return -ENOMEM;
 	}
 	evconnlistener_set_error_cb(listener, accept_failed);
 	repl->listener = listener;

@@ -316,16 +316,17 @@ static void render_peers(FILE *out, const json_t *peers)
 void cli_render_status(FILE *out, const json_t *status)
 {
 	const json_t *expected = json_object_get(status, "expected_resumption");
+	const json_t *table = json_object_get(status, "table");
 	char words[32];
 
 	render_node(out, status);
-	render_table(out, json_object_get(status, "table"));
+	render_table(out, table);
 	render_workers(out, json_object_get(status, "workers"));
 	render_tickets(out, json_object_get(status, "tickets"));
 	render_refused(out, json_object_get(status, "replication"));
 	fputc('\n', out);
 	render_peers(out, json_object_get(status, "peers"));
-	if (json_is_number(expected))
+	if (json_is_number(expected) && count_of(table, "live") > 0) /* of none there is no share */
 		fprintf(out, "\nAfter a switchover now, %s of the live sessions would resume.\n",
 		        share_words(json_number_value(expected), words));
 }

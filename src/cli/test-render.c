@@ -77,11 +77,22 @@ static void test_shares_round_down(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(shares); i++) {
-		json_auto_t *status = json_pack("{s:f}", "expected_resumption", shares[i].share);
+		json_auto_t *status = json_pack("{s:f, s:{s:i}}", "expected_resumption",
+		                                shares[i].share, "table", "live", 1);
 		_cleanup_(freep) char *text = render(status);
 
 		assert_non_null(strstr(text, shares[i].words));
 	}
+}
+
+static void test_no_share_of_nothing(void **state)
+{
+	json_auto_t *status = json_loads("{\"expected_resumption\":1.0,\"table\":{\"live\":0}}",
+	                                 JSON_DECODE_ANY, NULL);
+	_cleanup_(freep) char *text = render(status);
+
+	(void)state;
+	assert_null(strstr(text, "switchover"));
 }
 
 /* One of a thing, and nothing wider than a terminal. */
@@ -112,9 +123,8 @@ static void test_one_of_each(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_whole_status),
-	    cmocka_unit_test(test_hostile_status),
-	    cmocka_unit_test(test_shares_round_down),
+	    cmocka_unit_test(test_whole_status),      cmocka_unit_test(test_hostile_status),
+	    cmocka_unit_test(test_shares_round_down), cmocka_unit_test(test_no_share_of_nothing),
 	    cmocka_unit_test(test_one_of_each),
 	};
 

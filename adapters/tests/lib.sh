@@ -196,6 +196,18 @@ get()
 	fi
 }
 
+# in_tickets: what has resumed so far did so by ticket if TICKETS is on, and else by session ID.
+in_tickets()
+{
+	if [ "$TICKETS" = on ]; then
+		at_least "tickets that were opened" "$(figure tickets_opened)" 4
+		is "sessions that were stored" "$(figure stored)" 0
+	else
+		is "tickets that were opened" "$(figure tickets_opened)" 0
+		at_least "sessions that were found" "$(figure hits)" 4
+	fi
+}
+
 # Without a daemon, or with one that hangs: full handshakes are done, and the session in $T/old resumes.
 serves_on()
 {

@@ -7,8 +7,8 @@
  *   hold  none is, as if a peer hung, until SIGUSR2: from then on as `now`; each further SIGUSR2 changes again
  *   late  each is, so many milliseconds (1 to 999) after it is in the table, as if a peer were far away
  * Says "ready" on standard output when it listens, and at SIGUSR1 one line of figures:
- *   workers=N puts=N stored=N removed=N hits=N refused_policy=N gate_waits=N gate_timeouts=N n_der=BYTES
- *   expires=SECONDS held=0|1
+ *   workers=N puts=N stored=N removed=N hits=N refused_policy=N tickets_opened=N gate_waits=N
+ *   gate_timeouts=N n_der=BYTES expires=SECONDS held=0|1
  * with length and expiry of the last record that was stored. SIGTERM stops it cleanly.
  */
 #include <errno.h>
@@ -137,10 +137,10 @@ static void on_show(evutil_socket_t signal, short what, void *arg)
 	(void)what;
 	workers_stats(d->workers, &s);
 	printf("workers=%u puts=%" PRIu64 " stored=%" PRIu64 " removed=%" PRIu64 " hits=%" PRIu64
-	       " refused_policy=%" PRIu64 " gate_waits=%" PRIu64 " gate_timeouts=%" PRIu64
-	       " n_der=%zu expires=%" PRId64 " held=%d\n",
+	       " refused_policy=%" PRIu64 " tickets_opened=%" PRIu64 " gate_waits=%" PRIu64
+	       " gate_timeouts=%" PRIu64 " n_der=%zu expires=%" PRId64 " held=%d\n",
 	       s.n_connected, s.puts, d->n_stored, d->n_removed, s.hits, s.refused_policy,
-	       s.gate_waits, s.gate_timeouts, d->n_der, d->expires_s, d->hold);
+	       s.tickets_opened, s.gate_waits, s.gate_timeouts, d->n_der, d->expires_s, d->hold);
 	fflush(stdout);
 }
 

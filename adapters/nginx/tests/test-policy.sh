@@ -9,9 +9,7 @@ TICKETS=$2
 
 make_certificates
 make_client_certificate
-openssl rand 80 >"$T/ticket.key" # of all servers, as tickets are of no use elsewhere without
-chmod 644 "$T/ticket.key"
-daemon_start now 1000
+daemon_start now 1000 "$([ "$TICKETS" = on ] && echo both || echo stateful)"
 
 VERIFY="ssl_verify_client on; ssl_client_certificate $T/ca.crt;"
 CLIENT=(-cert "$T/client.crt" -key "$T/client.key")
@@ -19,7 +17,7 @@ ALIAS= # what alias.example asks for
 eval "write_config_alone() $(declare -f write_config | tail -n +2)"
 write_config()
 {
-	HTTP="ssl_session_ticket_key $T/ticket.key;
+	HTTP="
 	server { listen 127.0.0.1:$PORT ssl; server_name open.example; root $T/$1/www; }
 	server { listen 127.0.0.1:$PORT ssl; server_name alias.example; root $T/$1/www; $ALIAS }
 	server { listen 127.0.0.1:$PORT ssl; server_name strict.example; root $T/$1/www; $VERIFY }"
@@ -50,6 +48,7 @@ case_ "a server whose configuration is the same"
 nginx_start same
 is "open" "$(visit open.example "$T/open" "$T/open")" Reused
 is "strict" "$(visit strict.example "$T/strict" "$T/strict")" Reused
+in_tickets
 nginx_stop same
 no_crash same
 

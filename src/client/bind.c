@@ -8,7 +8,8 @@
  *  - the client's server name, read from the ClientHello: it must be the one that the session was made with;
  *  - the policy: if a context was chosen already (SSL_CTX_set_client_hello_cb(3), as Apache does), that context's;
  *    if not, it must be of some context of this process. A session of a node that differs is so a miss here;
- *  - and the policy that this name led to when it was last seen here (`learned`).
+ *  - and the policy that this name led to when it was last seen here (`learned`). A client without a name is taken to
+ *    stay at the listener's first context, until one is seen that did not.
  * One case is left: a name that this process has not seen yet, whose sessions were made, elsewhere or under an older
  * configuration, under a policy that this process has too, but for other names. It is found out when the name has led
  * to its context, and then OpenSSL has no way back to a full handshake. So the connection is watched: at the next
@@ -61,7 +62,7 @@ static const uint8_t *policy_now(const struct context *origin, const SSL *ssl)
 /* Of a name, as a client said it to that listener. A name that collides costs a full handshake. */
 static uint64_t hash_name(const struct context *origin, const uint8_t *name, size_t n_name)
 {
-	return XXH3_64bits_withSeed(name, n_name, (uint64_t)(uintptr_t)origin);
+	return XXH3_64bits_withSeed(name, n_name, origin->number);
 }
 
 static uint64_t learned_word(uint64_t hash, const uint8_t *policy)
@@ -87,13 +88,20 @@ static void learn(struct context *origin, const struct binding *binding, const u
 		atomic_store_explicit(place, word, memory_order_relaxed);
 }
 
-static bool contradicts(struct context *origin, const struct binding *binding)
+/* Whether the client's name may lead from `origin`, whose policy is `own` (NULL: it has none), to that of `binding`. */
+static bool may_lead(struct context *origin, const uint8_t *own, const struct binding *binding)
 {
 	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
 	const uint64_t word =
 	    atomic_load_explicit(learned_place(origin->baton, hash), memory_order_relaxed);
 
-	return word >> 16 == hash >> 16 && word != learned_word(hash, binding->policy);
+	if (!known_policy(origin->baton, binding->policy))
+		return false;
+	if (word >> 16 == hash >> 16)
+		return word == learned_word(hash, binding->policy);
+	/* No name leads elsewhere, as a rule. */
+	return binding->n_name > 0 ||
+	       (own && memcmp(own, binding->policy, POLICY_BOUND_BYTES) == 0);
 }
 
 /* ---- New sessions ---- */
@@ -168,8 +176,7 @@ static bool may_honour(struct context *origin, SSL *ssl, SSL_SESSION *session)
 		return false;
 	policy = context ? context_policy(context, ctx) : NULL;
 	if (context == origin)
-		return known_policy(origin->baton, binding.policy) &&
-		       !contradicts(origin, &binding);
+		return may_lead(origin, policy, &binding);
 	return policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0;
 }
 

@@ -11,6 +11,7 @@
 /* What a handle knows of a context that is attached to it; embedded. */
 struct context {
 	struct tlsbaton *baton;
+	uint64_t number;    /* of all in this process its own: an address is used again */
 	_Atomic int policy; /* its place in the handle's `policies`, or CONTEXT_NO_POLICY */
 	/* What can be asked for at each handshake, as it was when the fingerprint was taken. */
 	_Atomic int verify_mode, verify_depth;

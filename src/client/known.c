@@ -97,7 +97,11 @@ static void look(struct context *context, SSL_CTX *ctx)
 
 void context_init(struct context *context, struct tlsbaton *baton, SSL_CTX *ctx)
 {
+	static _Atomic uint64_t n_made;
+
 	context->baton = baton;
+	/* Relaxed: a number by itself. */
+	context->number = atomic_fetch_add_explicit(&n_made, 1, memory_order_relaxed);
 	atomic_store_explicit(&context->policy, CONTEXT_NO_POLICY, memory_order_relaxed);
 	look(context, ctx);
 }

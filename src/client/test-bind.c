@@ -250,6 +250,34 @@ static void test_a_name_that_leads_elsewhere_now(void **state)
 	assert_true(n_refused(f) >= 2 * ARRAY_SIZE(kinds));
 }
 
+static int choose_strict(SSL *ssl, int *alert, void *arg)
+{
+	struct fixture *f = arg;
+
+	(void)alert;
+	SSL_set_SSL_CTX(ssl, f->strict);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static void test_a_client_without_a_name(void **state)
+{
+	struct fixture *f = *state;
+
+	/* Made where that leads elsewhere. Where it does not it is refused in time, though nobody was there before. */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		SSL_SESSION *session;
+
+		open_contexts(f, &kinds[i]);
+		SSL_CTX_set_tlsext_servername_callback(f->open, choose_strict);
+		assert_false(visit(f, NULL, NULL, &session).reused);
+		assert_true(visit(f, NULL, session, NULL).reused);
+		open_contexts(f, &kinds[i]);
+		assert_false(visit(f, NULL, session, NULL).reused);
+		SSL_SESSION_free(session);
+	}
+	assert_int_equal(n_refused(f), ARRAY_SIZE(kinds));
+}
+
 static unsigned n_info;
 
 static void count_info(const SSL *ssl, int where, int value)
@@ -593,6 +621,7 @@ int main(void)
 	    T(test_resumed_where_it_was_made),
 	    T(test_refused_at_another_name),
 	    T(test_a_name_that_leads_elsewhere_now),
+	    T(test_a_client_without_a_name),
 	    T(test_a_server_sees_its_own_info_callbacks),
 	    T(test_a_context_that_is_chosen_early),
 	    T(test_a_mode_that_is_set_at_the_connection),

@@ -48,13 +48,23 @@ int bind_init(void)
 	return index_watch < 0 || index_begun < 0 ? -ENOMEM : 0;
 }
 
+/* A connection may have been given a trust store that is not its context's. */
+static bool trusts_as_context(SSL *ssl, SSL_CTX *ctx)
+{
+	X509_STORE *own = NULL, *of_context = NULL;
+
+	(void)SSL_get0_verify_cert_store(ssl, &own);
+	(void)SSL_CTX_get0_verify_cert_store(ctx, &of_context);
+	return own == of_context;
+}
+
 /* The policy of the context that the connection has now; NULL: none. */
-static const uint8_t *policy_now(const struct context *origin, const SSL *ssl)
+static const uint8_t *policy_now(const struct context *origin, SSL *ssl)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
 	struct context *context = context_of(ctx, origin->baton);
 
-	return context ? context_policy(context, ctx) : NULL;
+	return context && trusts_as_context(ssl, ctx) ? context_policy(context, ctx) : NULL;
 }
 
 /* ---- What names led to ---- */
@@ -164,7 +174,6 @@ void bind_session(struct context *origin, SSL *ssl, SSL_SESSION *session)
 static bool may_honour(struct context *origin, SSL *ssl, SSL_SESSION *session)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	struct context *context = context_of(ctx, origin->baton);
 	uint8_t name[POLICY_NAME_MAX];
 	struct binding binding;
 	const uint8_t *policy;
@@ -174,8 +183,8 @@ static bool may_honour(struct context *origin, SSL *ssl, SSL_SESSION *session)
 	if (binding_hello_name(ssl, name) != binding.n_name ||
 	    (binding.n_name > 0 && memcmp(name, binding.name, binding.n_name) != 0))
 		return false;
-	policy = context ? context_policy(context, ctx) : NULL;
-	if (context == origin)
+	policy = policy_now(origin, ssl);
+	if (context_of(ctx, origin->baton) == origin && trusts_as_context(ssl, ctx))
 		return may_lead(origin, policy, &binding);
 	return policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0;
 }

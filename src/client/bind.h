@@ -3,6 +3,7 @@
 #ifndef TLSBATON_CLIENT_BIND_H
 #define TLSBATON_CLIENT_BIND_H
 
+#include "client/binding.h"
 #include "client/handle.h"
 #include "client/policy.h"
 

@@ -72,8 +72,7 @@ static bool is_as_seen(const struct context *context, SSL_CTX *ctx)
 	           SSL_CTX_get_verify_mode(ctx) &&
 	       atomic_load_explicit(&context->verify_depth, memory_order_relaxed) ==
 	           SSL_CTX_get_verify_depth(ctx) &&
-	       atomic_load_explicit(&context->store, memory_order_relaxed) ==
-	           SSL_CTX_get_cert_store(ctx);
+	       atomic_load_explicit(&context->store, memory_order_relaxed) == policy_store(ctx);
 }
 
 static void look(struct context *context, SSL_CTX *ctx)
@@ -91,7 +90,7 @@ static void look(struct context *context, SSL_CTX *ctx)
 	                      memory_order_relaxed);
 	atomic_store_explicit(&context->verify_depth, SSL_CTX_get_verify_depth(ctx),
 	                      memory_order_relaxed);
-	atomic_store_explicit(&context->store, SSL_CTX_get_cert_store(ctx), memory_order_relaxed);
+	atomic_store_explicit(&context->store, policy_store(ctx), memory_order_relaxed);
 	handle_unlock(baton);
 }
 

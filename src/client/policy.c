@@ -17,37 +17,38 @@
  *  - the verify mode that the connection had, which a server may have set there and not at its context;
  *  - when it ends. An absolute time that all sessions that come of it inherit: TLS 1.3 makes new sessions at each
  *    resumption, and OpenSSL gives each a whole lifetime. The client's certificate ends it, too.
- * bind.c writes that into new sessions and compares it.
+ * binding.c has its form; bind.c writes it into new sessions and compares it.
  *
- * The fingerprint is SHA-256 over, each with its length: the session ID context; verify mode and depth; flags, depth
- * and level of the verification's parameters, of the context and of its trust store; the names of authorities that
- * are sent to clients; and the digests of all certificates and revocation lists in the trust store. Sets are
- * sorted, so that the order of files does not count. Revocation lists are part of it: a new one ends sessions that
- * were made under the old, which is what it is for.
+ * The fingerprint is SHA-256 over, each with its length: the session ID context; verify mode and depth; the
+ * verification's parameters, as far as they can be read, of the context and of its trust store; the names of
+ * authorities that are sent to clients; the digests of all certificates and revocation lists in the trust store; and
+ * which steps of the verification the program does itself. Sets are sorted, so that the order of files does not count.
+ * Revocation lists are part of it: a new one ends sessions that were made under the old, which is what it is for.
  *
- * What is not seen: directories of hashed certificates (SSLCACertificatePath), which OpenSSL reads as it needs them;
- * and code, such as a verify callback.
+ * What is not seen:
+ *  - directories of hashed certificates and revocation lists (SSLCACertificatePath), which OpenSSL reads as it needs
+ *    them. A store does not say that it has any. Apache names all authorities of its directory to clients, and
+ *    those names are seen;
+ *  - code. That there is a verify callback counts, but not what it does, as its address is another in each process;
+ *    and SSL_CTX_set_cert_verify_callback(3) has no getter;
+ *  - purpose, trust and certificate policies among the parameters, which have no getters either;
+ *  - what is added to a trust store that is in use (known.c).
+ * docs/security.md has these limits for operators.
  *
  * The session ID context has no getter. But OpenSSL puts it into every new session, also a client's, and a client
  * makes its session when it writes its ClientHello. So one is written, into memory, and thrown away. The context is
  * lent to it the way a server name would, SSL_set_SSL_CTX(), which gives the ID context along; all else, and all
  * callbacks of the server, stay out of it.
- *
- *     application's bytes | name | policy 16 | verify mode 1 | expiry 8 | length of name 1 | magic 4
  */
 #include "client/policy.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509_vfy.h>
-#include <time.h>
 
 #define DOMAIN "tlsbaton policy 1"
-#define MAGIC "tbp1"
-#define MAGIC_BYTES 4
-#define FIXED_BYTES (POLICY_BOUND_BYTES + 1 + 8 + 1 + MAGIC_BYTES)
-#define EXTENSION_HEADER_BYTES 5
 
 /* ---- Ingredients ---- */
 
@@ -138,11 +139,54 @@ static bool digest_object(const X509_OBJECT *object, uint8_t out[POLICY_BYTES])
 	}
 }
 
+static void put_text(struct hash *hash, const char *text)
+{
+	put(hash, text, text ? strlen(text) : 0);
+}
+
 static void put_param(struct hash *hash, X509_VERIFY_PARAM *param)
 {
-	put_number(hash, X509_VERIFY_PARAM_get_flags(param));
+	const uint64_t flags = X509_VERIFY_PARAM_get_flags(param);
+	const char *host;
+	char *ip;
+
+	put_text(hash, X509_VERIFY_PARAM_get0_name(param));
+	put_number(hash, flags);
+	put_number(hash, X509_VERIFY_PARAM_get_inh_flags(param));
 	put_number(hash, (uint64_t)X509_VERIFY_PARAM_get_depth(param));
 	put_number(hash, (uint64_t)X509_VERIFY_PARAM_get_auth_level(param));
+	/* Without the flag it may be anything. */
+	if (flags & X509_V_FLAG_USE_CHECK_TIME)
+		put_number(hash, (uint64_t)X509_VERIFY_PARAM_get_time(param));
+	/* Which names a certificate must have. */
+	put_number(hash, X509_VERIFY_PARAM_get_hostflags(param));
+	for (int i = 0; (host = X509_VERIFY_PARAM_get0_host(param, i)) != NULL; i++)
+		put_text(hash, host);
+	put_text(hash, X509_VERIFY_PARAM_get0_email(param));
+	ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+	put_text(hash, ip);
+	OPENSSL_free(ip);
+}
+
+/* Which steps are the program's own. */
+static void put_hooks(struct hash *hash, const SSL_CTX *ctx, const X509_STORE *store)
+{
+	const bool own[] = {
+	    SSL_CTX_get_verify_callback(ctx) != NULL,
+	    X509_STORE_get_verify(store) != NULL,
+	    X509_STORE_get_verify_cb(store) != NULL,
+	    X509_STORE_get_get_issuer(store) != NULL,
+	    X509_STORE_get_check_issued(store) != NULL,
+	    X509_STORE_get_check_revocation(store) != NULL,
+	    X509_STORE_get_get_crl(store) != NULL,
+	    X509_STORE_get_check_crl(store) != NULL,
+	    X509_STORE_get_cert_crl(store) != NULL,
+	    X509_STORE_get_check_policy(store) != NULL,
+	    X509_STORE_get_lookup_certs(store) != NULL,
+	    X509_STORE_get_lookup_crls(store) != NULL,
+	};
+
+	put(hash, own, sizeof(own));
 }
 
 static void put_store(struct hash *hash, X509_STORE *store)
@@ -214,9 +258,18 @@ static void put_id_context(struct hash *hash, SSL_CTX *ctx)
 	SSL_free(client);
 }
 
+X509_STORE *policy_store(SSL_CTX *ctx)
+{
+	X509_STORE *store = NULL;
+
+	(void)SSL_CTX_get0_verify_cert_store(ctx, &store);
+	return store ? store : SSL_CTX_get_cert_store(ctx); /* each context has one */
+}
+
 int policy_fingerprint(SSL_CTX *ctx, uint8_t out[POLICY_BYTES])
 {
 	struct hash hash = {.ctx = EVP_MD_CTX_new()};
+	X509_STORE *store = policy_store(ctx);
 	uint8_t digest[EVP_MAX_MD_SIZE];
 
 	if (!hash.ctx)
@@ -231,7 +284,9 @@ int policy_fingerprint(SSL_CTX *ctx, uint8_t out[POLICY_BYTES])
 	put_number(&hash, (uint64_t)SSL_CTX_get_security_level(ctx));
 	put_param(&hash, SSL_CTX_get0_param(ctx));
 	put_names(&hash, SSL_CTX_get_client_CA_list(ctx));
-	put_store(&hash, SSL_CTX_get_cert_store(ctx)); /* each context has one */
+	put_names(&hash, SSL_CTX_get0_CA_list(ctx));
+	put_store(&hash, store);
+	put_hooks(&hash, ctx, store);
 	hash.failed |= !EVP_DigestFinal_ex(hash.ctx, digest, NULL);
 	EVP_MD_CTX_free(hash.ctx);
 	ERR_pop_to_mark();
@@ -239,135 +294,4 @@ int policy_fingerprint(SSL_CTX *ctx, uint8_t out[POLICY_BYTES])
 		return -ENOMEM;
 	memcpy(out, digest, POLICY_BYTES);
 	return 0;
-}
-
-/* ---- What a session is bound to ---- */
-
-/* Out: the application data in front of the binding. False: there is no binding behind it. */
-static bool split(SSL_SESSION *session, const uint8_t **data, size_t *n_own, struct binding *out)
-{
-	const uint8_t *fixed;
-	void *bytes = NULL;
-	size_t n = 0;
-
-	if (!SSL_SESSION_get0_ticket_appdata(session, &bytes, &n) || !bytes)
-		n = 0;
-	*data = bytes;
-	*n_own = n;
-	if (n < FIXED_BYTES)
-		return false;
-	fixed = *data + n - FIXED_BYTES;
-	out->n_name = fixed[POLICY_BOUND_BYTES + 1 + 8];
-	if (memcmp(fixed + FIXED_BYTES - MAGIC_BYTES, MAGIC, MAGIC_BYTES) != 0 ||
-	    out->n_name > n - FIXED_BYTES)
-		return false;
-	memcpy(out->policy, fixed, POLICY_BOUND_BYTES);
-	out->verify_mode = fixed[POLICY_BOUND_BYTES];
-	out->expires_s = 0;
-	for (size_t i = 0; i < 8; i++)
-		out->expires_s =
-		    (int64_t)((uint64_t)out->expires_s << 8 | fixed[POLICY_BOUND_BYTES + 1 + i]);
-	out->name = fixed - out->n_name;
-	*n_own = n - FIXED_BYTES - out->n_name;
-	return true;
-}
-
-bool binding_read(SSL_SESSION *session, struct binding *out)
-{
-	struct binding binding;
-	const uint8_t *data;
-	size_t n_own;
-
-	if (!split(session, &data, &n_own, &binding))
-		return false;
-	*out = binding;
-	return true;
-}
-
-static int write_behind(SSL_SESSION *session, const uint8_t *data, size_t n_own,
-                        const struct binding *binding, uint8_t *bytes)
-{
-	uint8_t *at = bytes;
-
-	if (n_own > 0)
-		memcpy(at, data, n_own);
-	at += n_own;
-	if (binding->n_name > 0)
-		memcpy(at, binding->name, binding->n_name);
-	at += binding->n_name;
-	memcpy(at, binding->policy, POLICY_BOUND_BYTES);
-	at += POLICY_BOUND_BYTES;
-	*at++ = binding->verify_mode;
-	for (int i = 7; i >= 0; i--)
-		*at++ = (uint8_t)((uint64_t)binding->expires_s >> (8 * i));
-	*at++ = binding->n_name;
-	memcpy(at, MAGIC, MAGIC_BYTES); /* NOLINT(bugprone-not-null-terminated-result) */
-	at += MAGIC_BYTES;
-	return SSL_SESSION_set1_ticket_appdata(session, bytes, (size_t)(at - bytes)) ? 0 : -ENOMEM;
-}
-
-int binding_write(SSL_SESSION *session, const struct binding *binding)
-{
-	uint8_t on_stack[FIXED_BYTES + POLICY_NAME_MAX], *bytes;
-	struct binding old;
-	const uint8_t *data;
-	size_t n_own;
-	int r;
-
-	(void)split(session, &data, &n_own, &old);
-	if (n_own == 0)
-		return write_behind(session, NULL, 0, binding, on_stack);
-	bytes = malloc(n_own + sizeof(on_stack));
-	if (!bytes)
-		return -ENOMEM;
-	r = write_behind(session, data, n_own, binding, bytes);
-	free(bytes);
-	return r;
-}
-
-int64_t binding_certificate_ends(SSL_SESSION *session)
-{
-	const X509 *certificate = SSL_SESSION_get0_peer(session);
-	struct tm ends;
-
-	if (!certificate)
-		return INT64_MAX;
-	/* One that cannot be read has been found good by somebody; what comes of it is not to last. */
-	if (!ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &ends))
-		return 0;
-	return timegm(&ends);
-}
-
-/* ---- Names ---- */
-
-static size_t lower(const uint8_t *name, size_t n, uint8_t out[POLICY_NAME_MAX])
-{
-	/* A longer one OpenSSL refuses, if it takes names at all. */
-	n = MIN(n, POLICY_NAME_MAX);
-	for (size_t i = 0; i < n; i++)
-		out[i] = name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i];
-	return n;
-}
-
-size_t binding_hello_name(SSL *ssl, uint8_t name[POLICY_NAME_MAX])
-{
-	const unsigned char *extension;
-	size_t n, n_name;
-
-	/* A list of one: length 2, type 1, length 2, name (RFC 6066, 3). OpenSSL has not checked it yet, and will
-	 * end the handshake if it is malformed; until then it is as good as none. */
-	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &extension, &n) ||
-	    n <= EXTENSION_HEADER_BYTES || extension[2] != TLSEXT_NAMETYPE_host_name)
-		return 0;
-	n_name = (size_t)extension[3] << 8 | extension[4];
-	if (n_name != n - EXTENSION_HEADER_BYTES)
-		return 0;
-	return lower(extension + EXTENSION_HEADER_BYTES, n_name, name);
-}
-
-size_t binding_ssl_name(const SSL *ssl, uint8_t name[POLICY_NAME_MAX])
-{
-	const char *given = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-
-	return given ? lower((const uint8_t *)given, strlen(given), name) : 0;
 }

@@ -369,6 +369,44 @@ static void test_a_mode_that_is_set_at_the_connection(void **state)
 	}
 }
 
+static int trust_at_connection(SSL *ssl, int *alert, void *arg)
+{
+	X509_STORE *store = *(X509_STORE **)arg;
+
+	(void)alert;
+	if (store)
+		assert_int_equal(SSL_set1_verify_cert_store(ssl, store), 1);
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static void test_a_trust_store_that_is_set_at_the_connection(void **state)
+{
+	struct fixture *f = *state;
+	X509_STORE *store, *own = X509_STORE_new();
+	struct tls_outcome outcome;
+
+	/* What it makes is honoured nowhere, and it honours nothing. */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		SSL_SESSION *session;
+
+		open_contexts(f, &kinds[i]);
+		SSL_CTX_set_tlsext_servername_callback(f->open, trust_at_connection);
+		SSL_CTX_set_tlsext_servername_arg(f->open, &store);
+		store = own;
+		assert_false(visit(f, OPEN, NULL, &session).reused);
+		assert_false(visit(f, OPEN, session, NULL).reused);
+		SSL_SESSION_free(session);
+		store = NULL;
+		assert_false(visit(f, OPEN, NULL, &session).reused);
+		assert_true(visit(f, OPEN, session, NULL).reused);
+		store = own;
+		assert_int_equal(try(f, OPEN, session, &outcome), -EPROTO);
+		assert_false(visit(f, OPEN, session, NULL).reused);
+		SSL_SESSION_free(session);
+	}
+	X509_STORE_free(own);
+}
+
 static void test_what_is_configured_late(void **state)
 {
 	struct fixture *f = *state;
@@ -625,6 +663,7 @@ int main(void)
 	    T(test_a_server_sees_its_own_info_callbacks),
 	    T(test_a_context_that_is_chosen_early),
 	    T(test_a_mode_that_is_set_at_the_connection),
+	    T(test_a_trust_store_that_is_set_at_the_connection),
 	    T(test_what_is_configured_late),
 	    T(test_a_node_that_differs),
 	    T(test_tickets_from_before),

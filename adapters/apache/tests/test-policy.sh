@@ -68,6 +68,27 @@ is "strict" "$(visit strict.example "$T/strict" "$T/strict2")" New
 is "and what is made then" "$(visit strict.example "$T/strict2")" Reused
 apache_stop other
 no_crash other
+
+case_ "directories of authorities, which OpenSSL reads as it needs them: their names count"
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout "$T/ca2.key" -out "$T/ca2.crt" -subj /CN=ca2 2>/dev/null
+OPEN=
+for directory in one same more; do
+	mkdir "$T/$directory.d"
+	cp "$T/ca.crt" "$T/$directory.d/ca.pem"
+done
+cp "$T/ca2.crt" "$T/more.d/ca2.pem"
+for directory in one same more; do
+	openssl rehash "$T/$directory.d"
+	STRICT="SSLVerifyClient require
+SSLCACertificatePath $T/$directory.d"
+	apache_start "$directory"
+	[ "$directory" != one ] || is "made" "$(visit strict.example - "$T/strict")" New
+	how=Reused
+	[ "$directory" != more ] || how=New
+	is "$directory" "$(visit strict.example "$T/strict" "$T/strict")" $how
+	apache_stop "$directory"
+	no_crash "$directory"
+done
 PORT=$port_first
 apache_stop first
 no_crash first

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "client/test-clock.h"
 #include "client/test-node.h"
 #include "client/test-tls.h"
 #include "tlsbaton.h"
@@ -68,6 +69,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
+	test_clock_go_on();
 	close_contexts(f);
 	tlsbaton_free(f->baton);
 	EVP_PKEY_free(f->pkey);
@@ -485,23 +487,23 @@ static void test_an_end_is_inherited(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const time_t made_s = test_clock_stop();
 		SSL_SESSION *session, *next;
-		time_t made = time(NULL);
-		int64_t expires_s;
 
 		open_contexts(f, &kinds[i]);
-		expires_s = visit(f, OPEN, NULL, &session).expires_s;
-		assert_in_range(expires_s, made + 300, time(NULL) + 300);
-		node_until(time(NULL) > made + 1);
-		for (unsigned k = 0; k < 2; k++) {
-			struct tls_outcome outcome = visit(f, OPEN, session, &next);
+		assert_int_equal(visit(f, OPEN, NULL, &session).expires_s, made_s + 300);
+		for (long left_s = 200; left_s > 0; left_s -= 100) {
+			struct tls_outcome outcome;
 
+			test_clock_advance(100);
+			outcome = visit(f, OPEN, session, &next);
 			assert_true(outcome.reused);
-			assert_int_equal(outcome.expires_s, expires_s);
+			assert_int_equal(outcome.expires_s, made_s + 300);
 			if (!next) /* TLS 1.2 */
 				continue;
 			if (kinds[i].version == TLS1_3_VERSION)
-				assert_true(SSL_SESSION_get_ticket_lifetime_hint(next) < 300);
+				assert_int_equal(SSL_SESSION_get_ticket_lifetime_hint(next),
+				                 left_s);
 			SSL_SESSION_free(session);
 			session = next;
 		}
@@ -517,32 +519,22 @@ static void test_an_end_is_kept(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		const uint64_t before = n_opened(f);
 		SSL_SESSION *session, *next;
-		unsigned n_resumed = 0;
-		int64_t expires_s;
 
+		(void)test_clock_stop();
 		open_contexts(f, &kinds[i]);
-		SSL_CTX_set_timeout(f->open, 2);
-		expires_s = visit(f, OPEN, NULL, &session).expires_s;
-		for (;;) {
-			const bool over = time(NULL) > expires_s;
-			const bool reused = visit(f, OPEN, session, &next).reused;
-
-			if (over) {
-				assert_false(reused);
-				SSL_SESSION_free(next);
-				break;
-			}
-			if (reused && next) {
+		(void)visit(f, OPEN, NULL, &session);
+		for (unsigned s = 0; s < 299; s += 23) {
+			assert_true(visit(f, OPEN, session, &next).reused);
+			if (next) {
 				SSL_SESSION_free(session);
 				session = next;
-			} else {
-				SSL_SESSION_free(next);
 			}
-			n_resumed += reused;
-			usleep(1000);
+			test_clock_advance(23);
 		}
-		assert_true(n_resumed > 0);
-		assert_int_equal(n_opened(f) > before, kinds[i].stateless);
+		assert_int_equal(n_opened(f) - before, kinds[i].stateless ? 13 : 0);
+		assert_true(visit(f, OPEN, session, NULL).reused);
+		test_clock_advance(1);
+		assert_false(visit(f, OPEN, session, NULL).reused);
 		SSL_SESSION_free(session);
 	}
 }

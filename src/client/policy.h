@@ -12,8 +12,8 @@
 
 /*
  * The fingerprint of what decides whom `ctx` lets in. Equal configurations have equal ones, in any process on
- * any node; no secret goes in. Takes some 100 us, and about 1 us for each certificate in the trust store: once
- * a context. `ctx` is not changed. Returns 0 or -ENOMEM.
+ * any node; no secret goes in. Takes some 50 us, the first in a process 300, and about 1 us for each certificate
+ * in the trust store: once a context. `ctx` is not changed. Returns 0 or -ENOMEM.
  */
 int policy_fingerprint(SSL_CTX *ctx, uint8_t out[POLICY_BYTES]) MUST_CHECK;
 

@@ -50,6 +50,7 @@ write_config()
 		cat <<-EOF
 			Listen 127.0.0.1:$PORT
 			StartServers 2
+			$([ "$MPM" = prefork ] || echo MinSpareThreads 25)
 			$GLOBAL
 			ExtendedStatus off
 			<IfModule ssl_module>
@@ -132,10 +133,25 @@ apache_graceful()
 	until_true started_more_than "$1" "$n"
 }
 
+# Whether each child of the Apache $1 serves. One that SIGTERM meets while it starts ends in the signal's handler
+# (just_die() in mpm/event and mpm/prefork), wherever it was, in malloc() for instance, and may crash there.
+children_serve()
+{
+	local child threads
+	for child in $(pgrep -P "$1"); do
+		threads=("/proc/$child/task"/*)
+		case $MPM in
+		event) [ "${#threads[@]}" -gt 1 ] || return 1 ;;
+		prefork) grep -q '^State:.*S' "/proc/$child/status" 2>/dev/null || return 1 ;;
+		esac
+	done
+}
+
 apache_stop()
 {
 	local pid
 	pid=$(cat "$T/$1/pid")
+	until_true children_serve "$pid"
 	kill -TERM "$pid"
 	until_true test ! -e "$T/$1/pid"
 	until_true test ! -e "/proc/$pid"

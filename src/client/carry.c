@@ -44,7 +44,7 @@ static void copy_notices(struct tlsbaton *baton, struct ring_producer *to, size_
 			set_acked(to->page, notice.seq - 1);
 		if (ring_put(to, &notice) == 0)
 			++*n_carried;
-		else
+		else if (notice.kind != RING_MARK) /* no session */
 			++*n_lost;
 	}
 	explicit_bzero(copy, from.n_copied);

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "client/test-fixture.h"
@@ -142,6 +144,30 @@ static void test_without_a_daemon_who_finds_a_session_does_not_wait(void **state
 	node_until((get_noticed(f, 1, &notice), notice == 0));
 }
 
+static void test_a_mark_without_room_is_no_loss(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t notice = 0;
+	uint32_t n = 1;
+	int status;
+
+	start_both(f);
+	atomic_store(&f->node.control->hold_acks, true);
+	assert_int_equal(put(f, 1, NULL), 0);
+	node_until(get(f, 1) == 0);
+	assert_int_equal(kill(f->node.pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(f->node.pid, &status, WUNTRACED), f->node.pid);
+	while (put(f, ++n, NULL) == 0)
+		;
+	assert_int_equal(count(f).lost, 1);
+	/* Some are shorter than what was left. */
+	do
+		assert_int_equal(get_noticed(f, 1, &notice), 0);
+	while (notice != 0);
+	assert_int_equal(count(f).lost, 1);
+	assert_int_equal(kill(f->node.pid, SIGCONT), 0);
+}
+
 static void test_a_polled_gate_makes_its_descriptor_readable(void **state)
 {
 	struct fixture *f = *state;
@@ -234,6 +260,7 @@ int main(void)
 	    T(test_a_gate_waits_for_the_ack),
 	    T(test_who_finds_a_session_before_its_ack_waits_too),
 	    T(test_without_a_daemon_who_finds_a_session_does_not_wait),
+	    T(test_a_mark_without_room_is_no_loss),
 	    T(test_a_polled_gate_makes_its_descriptor_readable),
 	    T(test_a_gate_opens_at_its_deadline),
 	    T(test_bad_arguments),

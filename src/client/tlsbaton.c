@@ -173,7 +173,7 @@ static int send_notice(struct tlsbaton *baton, struct ring_notice *notice, uint6
 			           notice->kind == RING_PUT ? RING_PUTS : RING_REMOVALS);
 		if (ring_must_wake(baton->page))
 			link_wake(baton);
-	} else if (r == RING_FULL) {
+	} else if (r == RING_FULL && notice->kind != RING_MARK) {
 		ring_count(baton->page, RING_LOST);
 	}
 	handle_unlock(baton);
@@ -242,7 +242,9 @@ static int look_up(const struct tlsbaton *baton, const unsigned char *id, size_t
 }
 
 /* The gate of a session that was found before the peers had it. Another worker's notice of it, or an earlier one of
- * ours, is on its way to them; the mark's ack comes when that has arrived. Without room for it the gate is open. */
+ * ours, is on its way to them; the mark's ack comes when that has arrived. Without room for it the gate is open: the
+ * client is answered before the peers have its session, as at a deadline. That is no loss: the session's own notice is
+ * in a ring or in the table. */
 static uint64_t mark(struct tlsbaton *baton)
 {
 	struct ring_notice mark = {.kind = RING_MARK};

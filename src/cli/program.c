@@ -217,16 +217,20 @@ static const char *interpreter(char *line)
 	return *line ? line : NULL;
 }
 
-/* Returns as program_check(), or -EAGAIN: look at `line` next. */
+/* Returns as program_check(), or -EAGAIN: look at `line` next. A script may name anything as its interpreter: a FIFO,
+ * whose writer is not waited for, or a terminal. */
 static int check_one(const char *path, char line[LINE_MAX_BYTES + 1], char *tls, size_t n)
 {
-	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct elf elf = {.fd = fd};
+	struct stat file;
 	const char *next;
 	ssize_t n_line;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &file) < 0)
 		return -errno;
+	if (!S_ISREG(file.st_mode))
+		return -ENOEXEC;
 	if (read_at(fd, &elf.header, sizeof(elf.header), 0) &&
 	    memcmp(elf.header.e_ident, ELFMAG, SELFMAG) == 0)
 		return is_privileged(fd) ? PROGRAM_PRIVILEGED : check_elf(&elf, tls, n);

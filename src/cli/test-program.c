@@ -195,6 +195,29 @@ static void test_scripts(void **state)
 	(void)unlink(script);
 }
 
+/* What is no file is not read, nor waited for: a FIFO has no writer here. */
+static void test_no_files(void **state)
+{
+	char script[128], line[256];
+	int n;
+
+	(void)state;
+	n = snprintf(script, sizeof(script), "%s/script", directory);
+	assert_true(n > 0);
+	(void)unlink(path);
+	assert_return_code(mkfifo(path, 0700), errno);
+	n = snprintf(line, sizeof(line), "#!%s\n", path);
+	write_bytes(script, line, (size_t)n, 0755);
+	(void)alarm(10); /* were it waited for */
+	assert_int_equal(program_check(path, line, sizeof(line)), -ENOEXEC);
+	assert_int_equal(program_check(script, line, sizeof(line)), -ENOEXEC);
+	(void)alarm(0);
+	assert_int_equal(program_check(directory, line, sizeof(line)), -ENOEXEC);
+	assert_int_equal(program_check("/dev/null", line, sizeof(line)), -ENOEXEC);
+	(void)unlink(script);
+	(void)unlink(path);
+}
+
 static void test_privileged(void **state)
 {
 	struct image image = make("libssl.so.3", "libc.so.6");
@@ -254,9 +277,10 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_libraries),  cmocka_unit_test(test_kinds),
-	    cmocka_unit_test(test_damaged),    cmocka_unit_test(test_scripts),
-	    cmocka_unit_test(test_privileged), cmocka_unit_test(test_find),
+	    cmocka_unit_test(test_libraries), cmocka_unit_test(test_kinds),
+	    cmocka_unit_test(test_damaged),   cmocka_unit_test(test_scripts),
+	    cmocka_unit_test(test_no_files),  cmocka_unit_test(test_privileged),
+	    cmocka_unit_test(test_find),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -67,6 +67,10 @@ says_of 'is linked statically'
 printf '#!%s/loop\n' "$T" >"$T/loop"
 chmod 755 "$T/loop"
 runs 126 '' 1 "$T/loop"
+mkfifo -m 755 "$T/fifo"
+printf '#!%s/fifo\n' "$T" >"$T/fifo-script"
+chmod 755 "$T/fifo-script"
+runs 126 '' 1 "$T/fifo-script"
 
 case_ "no program"
 runs 127 '' 1 no-such-program

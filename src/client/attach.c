@@ -24,11 +24,18 @@
 
 _Static_assert(sizeof(void *) >= sizeof(uint64_t), "notice numbers are kept in ex_data pointers");
 
+/* How far a context is. */
+enum stage {
+	SEEN,      /* a name led here: its sessions are guarded as far as others need it */
+	ATTACHING, /* its callbacks are being set: those that are call the program's */
+	ATTACHED,
+};
+
 struct attached {
 	struct context context; /* first: bind.c knows it by that alone */
 	struct tlsbaton *baton;
-	bool shares;    /* not only guarded */
-	bool seen_only; /* not even that: a name led here */
+	bool shares; /* not only guarded */
+	_Atomic enum stage stage;
 	int (*next_new)(SSL *ssl, SSL_SESSION *session);
 	SSL_SESSION *(*next_get)(SSL *ssl, const unsigned char *id, int n_id, int *copy);
 	void (*next_remove)(SSL_CTX *ctx, SSL_SESSION *session);
@@ -58,12 +65,18 @@ static void attached_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, 
 	free(attached);
 }
 
-/* NULL: not attached, or not yet. */
+/* Acquire: pairs with the releases in attach(), so that who sees a stage sees what was set before it. */
+static enum stage stage_of(struct attached *attached)
+{
+	return atomic_load_explicit(&attached->stage, memory_order_acquire);
+}
+
+/* NULL: not attached, and not being attached. */
 static struct attached *attached_of(SSL_CTX *ctx)
 {
 	struct attached *attached = SSL_CTX_get_ex_data(ctx, index_attached);
 
-	return attached && attached != &prepared && !attached->seen_only ? attached : NULL;
+	return attached && attached != &prepared && stage_of(attached) != SEEN ? attached : NULL;
 }
 
 static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
@@ -74,8 +87,9 @@ static void note_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, lo
 	(void)ptr;
 	(void)argl;
 	(void)argp;
-	/* Without memory for it this connection's sessions are not shared. */
-	if (attached)
+	/* What another thread is attaching is not yet attached: callbacks that are not yet set would be taken for ones that
+	 * the program replaced. Without memory for it this connection's sessions are not shared. */
+	if (attached && stage_of(attached) == ATTACHED)
 		(void)CRYPTO_set_ex_data(ad, idx, attached);
 }
 
@@ -103,7 +117,7 @@ static struct attached *make_seen(SSL_CTX *ctx, struct tlsbaton *baton)
 	if (!attached)
 		return NULL;
 	attached->baton = baton;
-	attached->seen_only = true;
+	atomic_init(&attached->stage, SEEN);
 	context_init(&attached->context, baton, ctx);
 	/* Its place is there already: a pointer is all that changes. */
 	if (!SSL_CTX_set_ex_data(ctx, index_attached, attached)) {
@@ -364,13 +378,16 @@ static int attach(tlsbaton *baton, SSL_CTX *ctx, bool shares)
 	attached->next_new = SSL_CTX_sess_get_new_cb(ctx);
 	attached->next_get = SSL_CTX_sess_get_get_cb(ctx);
 	attached->next_remove = SSL_CTX_sess_get_remove_cb(ctx);
-	attached->seen_only = false;
+	/* Release: pairs with the acquire in stage_of(). */
+	atomic_store_explicit(&attached->stage, ATTACHING, memory_order_release);
 	SSL_CTX_sess_set_new_cb(ctx, on_new);
 	SSL_CTX_sess_set_get_cb(ctx, on_get);
 	SSL_CTX_sess_set_remove_cb(ctx, on_remove);
 	(void)SSL_CTX_set_session_ticket_cb(ctx, on_ticket, on_ticket_read, NULL);
 	/* What is found in OpenSSL's own cache nobody is asked about. */
 	SSL_CTX_set_session_cache_mode(ctx, mode | SSL_SESS_CACHE_NO_INTERNAL);
+	/* Release: pairs with the acquire in stage_of(). */
+	atomic_store_explicit(&attached->stage, ATTACHED, memory_order_release);
 	return 0;
 }
 

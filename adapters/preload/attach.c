@@ -25,7 +25,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for opening and attaching */
 static _Atomic(tlsbaton *) handle;
-static bool failed; /* there will be no handle; under the lock */
+static bool failed; /* there will be no handle; under the lock, but for on_start() */
 static char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
 
 /* What is said once a process. */
@@ -49,7 +49,24 @@ static void unlock_attaching(void)
 	pthread_mutex_unlock(&lock);
 }
 
+/*
+ * A fork waits until nobody is attaching: the child would wait for ever for a thread that it does not have. These handlers are
+ * put in place before any thread can take the lock, so that no fork goes without them, and not under it, as the C library
+ * may hold a lock of its own while it runs them. And after the library's: so the lock is taken first, as it is in attach().
+ */
+static bool handle_forks(void)
+{
+	return fork_init() == 0 &&
+	       pthread_atfork(lock_attaching, unlock_attaching, unlock_attaching) == 0;
+}
+
 /* ---- Attaching ---- */
+
+static void fail(void)
+{
+	failed = true;
+	log_line(NULL, LOG_ERR, "no handle could be opened: sessions are not shared");
+}
 
 /* Under the lock. */
 static tlsbaton *open_handle(void)
@@ -64,12 +81,8 @@ static tlsbaton *open_handle(void)
 
 	if (baton || failed)
 		return baton;
-	/* After the library's own handlers, which tlsbaton_new() has put in place: so at fork() this lock is taken
-	 * first, as it is here. */
-	if (tlsbaton_new(&baton, &options) < 0 ||
-	    pthread_atfork(lock_attaching, unlock_attaching, unlock_attaching) != 0) {
-		failed = true;
-		log_line(NULL, LOG_ERR, "no handle could be opened: sessions are not shared");
+	if (tlsbaton_new(&baton, &options) < 0) {
+		fail();
 		return NULL;
 	}
 	/* Release: pairs with the acquire in may_write(). */
@@ -149,6 +162,8 @@ static void on_start(const char *socket_path)
 {
 	(void)snprintf(path, sizeof(path), "%s", socket_path);
 	log_init();
+	if (!handle_forks())
+		fail();
 	if (!gate_init())
 		log_line(NULL, LOG_ERR, "no memory: responses do not wait for the peers");
 }

@@ -103,9 +103,11 @@ static const struct preload_ops *ops(void)
 	return atomic_load_explicit(&second, memory_order_acquire);
 }
 
-/* It stands beside this one. */
+/* It stands beside this one. Runs once; and again in a child that was forked while another thread was in here, whose
+ * loader may be in any state. */
 static void load(void)
 {
+	static bool begun;
 	const struct preload_ops *found = NULL;
 	char path[4096];
 	const char *slash;
@@ -113,6 +115,12 @@ static void load(void)
 	void *object;
 	int n;
 
+	if (begun && !ops())
+		(void)fprintf(stderr, "tlsbaton: this process was forked too early: its sessions "
+		                      "are not shared\n");
+	if (begun)
+		return;
+	begun = true;
 	/* Not before there is OpenSSL 3's libssl: it would be loaded with it. */
 	object = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
 	if (!object || !dladdr(socket_path, &self))

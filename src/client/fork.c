@@ -19,6 +19,7 @@ static LIST_HEAD(, tlsbaton) handles = LIST_HEAD_INITIALIZER(handles);
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_error;
+static bool registered;
 
 static void before_fork(void)
 {
@@ -102,19 +103,29 @@ static void in_child(void)
 		atomic_store_explicit(&baton->down_at_ms, 0, memory_order_relaxed);
 		atomic_store_explicit(&baton->next_look_ms, 0, memory_order_relaxed);
 	}
+	registered = true;
 	after_fork();
 }
 
+/* Again in a child that was forked while another thread was in here; if these handlers ran at that fork, it has them. */
 static void register_handlers(void)
 {
-	once_error = pthread_atfork(before_fork, after_fork, in_child);
+	if (!registered)
+		once_error = pthread_atfork(before_fork, after_fork, in_child);
+}
+
+int fork_init(void)
+{
+	pthread_once(&once, register_handlers);
+	return -once_error;
 }
 
 int fork_register(struct tlsbaton *baton)
 {
-	pthread_once(&once, register_handlers);
-	if (once_error != 0)
-		return -once_error;
+	int r = fork_init();
+
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&handles_lock);
 	LIST_INSERT_HEAD(&handles, baton, entry);
 	pthread_mutex_unlock(&handles_lock);

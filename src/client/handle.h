@@ -163,7 +163,14 @@ int attach_ssl(struct tlsbaton *baton, SSL *ssl) MUST_CHECK;
 int tickets_prepare(SSL_CTX *ctx) MUST_CHECK;
 int tickets_attach_ssl(struct tlsbaton *baton, SSL *ssl) MUST_CHECK;
 
-/* fork.c */
+/*
+ * fork.c
+ *
+ * fork_init(): puts the handlers of fork(2) in place, once; fork_register() does that, too. For who has handlers of its own,
+ * for a lock under which it calls the library: they must be put in place after these, to take that lock before these
+ * take theirs. Returns 0 or -ENOMEM.
+ */
+int fork_init(void) MUST_CHECK;
 int fork_register(struct tlsbaton *baton) MUST_CHECK;
 void fork_unregister(struct tlsbaton *baton);
 

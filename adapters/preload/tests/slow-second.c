@@ -1,0 +1,34 @@
+/* In the place of the library's second object, for test-fork.sh: does nothing, and says when it is being loaded. */
+#include "preload.h"
+
+extern void second_is_loading(void); /* the program's (forks.c) */
+
+__attribute__((constructor)) static void begin(void)
+{
+	second_is_loading();
+}
+
+static void start(const char *socket_path)
+{
+	(void)socket_path;
+}
+
+static void made(SSL_CTX *ctx)
+{
+	(void)ctx;
+}
+
+static void accepting(SSL *ssl)
+{
+	(void)ssl;
+}
+
+static bool may_write(SSL *ssl)
+{
+	(void)ssl;
+	return true;
+}
+
+__attribute__((visibility("default"))) extern const struct preload_ops tlsbaton_preload_ops;
+const struct preload_ops tlsbaton_preload_ops = {
+    .start = start, .made = made, .accepting = accepting, .may_write = may_write};

@@ -4,11 +4,16 @@
  * (Python's _ssl).
  *
  *   SSL_CTX_new, SSL_CTX_new_ex       the second object is loaded (preload.h), and told of the context
- *   SSL_set_accept_state, SSL_accept  the connection's context is attached. So late because programs set their session
+ *   SSL_set_accept_state, SSL_accept, the connection's context is attached. So late because programs set their session
  *                                     callbacks and options after they made the context, and because a context that
  *                                     is only used to connect to other servers is never touched
- *   SSL_write, SSL_write_ex,          the gate. Not SSL_write_early_data: what is sent that early goes to a client that
- *   SSL_sendfile                      has no session yet, which could be lost
+ *   SSL_read_early_data               the same, where it is a server's first call
+ *   SSL_write, SSL_write_ex,          the gate
+ *   SSL_write_ex2, SSL_sendfile
+ *   SSL_write_early_data              the gate of the session that the client brought. A new one is not made before the
+ *                                     handshake is over, so nothing of it could be lost; the handshake is left alone
+ *   SSL_stateless, DTLSv1_listen      passed on: they answer a client hello, and make no session. The connection's
+ *                                     context is attached by what goes on with it
  *   SSL_get_error, SSL_want           say of a write that the gate held what they say of one that found the socket full
  *   all others                        end that
  *
@@ -18,7 +23,9 @@
  * The symbols have libssl's version (interpose.map): a program with OpenSSL 1.1 does not come here. One with an unversioned
  * LibreSSL does, and is passed on.
  *
- * What libssl calls itself it calls past us: connections that are used through BIO_f_ssl() are not held at the gate.
+ * What libssl calls itself depends on how it was linked: with -Bsymbolic, as OpenSSL does it, past us; Debian's comes here, so
+ * each of these functions must do no harm when it runs within another. Connections that are used through BIO_f_ssl() may
+ * or may not be held at the gate.
  */
 #include "preload.h"
 
@@ -32,6 +39,7 @@
 
 #define LIBSSL "libssl.so.3"
 #define LIBSSL_VERSION "OPENSSL_3.0.0"
+#define LIBSSL_VERSION_EX2 "OPENSSL_3.3.0" /* SSL_write_ex2()'s */
 
 #define INTERPOSED __attribute__((visibility("default")))
 
@@ -53,13 +61,13 @@ __attribute__((constructor)) static void start(void)
 
 /* ---- libssl ---- */
 
-static void *look_up(const char *name)
+static void *look_up(const char *name, const char *version)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	void *found;
 
 	/* The next in the search: another library that is preloaded, or libssl. */
-	found = dlvsym(RTLD_NEXT, name, LIBSSL_VERSION);
+	found = dlvsym(RTLD_NEXT, name, version);
 	if (found)
 		return found;
 	pthread_mutex_lock(&lock);
@@ -67,18 +75,18 @@ static void *look_up(const char *name)
 		libssl = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
 	pthread_mutex_unlock(&lock);
 	if (libssl)
-		found = dlvsym(libssl, name, LIBSSL_VERSION);
+		found = dlvsym(libssl, name, version);
 	return found ? found : dlsym(RTLD_NEXT, name);
 }
 
-static void *find(_Atomic(void *) *place, const char *name)
+static void *find(_Atomic(void *) *place, const char *name, const char *version)
 {
 	/* Relaxed: an address by itself. Two threads that look it up find the same. */
 	void *found = atomic_load_explicit(place, memory_order_relaxed);
 
 	if (found)
 		return found;
-	found = look_up(name);
+	found = look_up(name, version);
 	if (!found) {
 		/* The program was linked to it, so it would not have started without us. */
 		(void)fprintf(stderr, "tlsbaton: no %s in this program\n", name);
@@ -89,11 +97,17 @@ static void *find(_Atomic(void *) *place, const char *name)
 }
 
 /* libssl's own `function`. */
-#define REAL(function)                                                                             \
+#define REAL(function) REAL_OF(function, LIBSSL_VERSION)
+#define REAL_OF(function, version)                                                                 \
 	({                                                                                         \
 		static _Atomic(void *) place_;                                                     \
-		(__typeof__(&(function)))find(&place_, #function);                                 \
+		(__typeof__(&(function)))find(&place_, #function, version);                        \
 	})
+
+#if !OPENSSL_VERSION_PREREQ(3, 3)
+/* A program that calls it has an OpenSSL that does. */
+extern int SSL_write_ex2(SSL *ssl, const void *bytes, size_t n, uint64_t flags, size_t *n_written);
+#endif
 
 /* ---- The second object ---- */
 
@@ -187,6 +201,16 @@ INTERPOSED int SSL_accept(SSL *ssl)
 
 enum write { WRITE_GO, WRITE_HELD, WRITE_FAILED };
 
+static enum write pass_gate(SSL *ssl, int *r)
+{
+	if (ops()->may_write(ssl))
+		return WRITE_GO;
+	held = ssl;
+	errno = EAGAIN;
+	*r = -1;
+	return WRITE_HELD;
+}
+
 /* Before a write. WRITE_FAILED: its handshake has not come to its end, or to none; `*r` is what it said. */
 static enum write before_write(SSL *ssl, int *r)
 {
@@ -199,12 +223,7 @@ static enum write before_write(SSL *ssl, int *r)
 		if (*r <= 0)
 			return WRITE_FAILED;
 	}
-	if (ops()->may_write(ssl))
-		return WRITE_GO;
-	held = ssl;
-	errno = EAGAIN;
-	*r = -1;
-	return WRITE_HELD;
+	return pass_gate(ssl, r);
 }
 
 INTERPOSED int SSL_write(SSL *ssl, const void *bytes, int n)
@@ -219,6 +238,27 @@ INTERPOSED int SSL_write_ex(SSL *ssl, const void *bytes, size_t n, size_t *n_wri
 	int r;
 
 	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_write_ex)(ssl, bytes, n, n_written) : 0;
+}
+
+INTERPOSED int SSL_write_ex2(SSL *ssl, const void *bytes, size_t n, uint64_t flags,
+                             size_t *n_written)
+{
+	int r;
+
+	return before_write(ssl, &r) == WRITE_GO
+	           ? REAL_OF(SSL_write_ex2, LIBSSL_VERSION_EX2)(ssl, bytes, n, flags, n_written)
+	           : 0;
+}
+
+/* A client's passes: it has no notice. */
+INTERPOSED int SSL_write_early_data(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
+{
+	int r;
+
+	held = NULL;
+	if (ops() && pass_gate(ssl, &r) != WRITE_GO)
+		return 0;
+	return REAL(SSL_write_early_data)(ssl, bytes, n, n_written);
 }
 
 INTERPOSED ossl_ssize_t SSL_sendfile(SSL *ssl, int fd, off_t offset, size_t n, int flags)
@@ -256,13 +296,9 @@ INTERPOSED int SSL_read_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 INTERPOSED int SSL_read_early_data(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
 	held = NULL;
+	/* Again and again until it has all: attached once. */
+	accepting(ssl);
 	return REAL(SSL_read_early_data)(ssl, bytes, n, n_read);
-}
-
-INTERPOSED int SSL_write_early_data(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
-{
-	held = NULL;
-	return REAL(SSL_write_early_data)(ssl, bytes, n, n_written);
 }
 
 INTERPOSED int SSL_peek(SSL *ssl, void *bytes, int n)
@@ -275,6 +311,18 @@ INTERPOSED int SSL_peek_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
 	held = NULL;
 	return REAL(SSL_peek_ex)(ssl, bytes, n, n_read);
+}
+
+INTERPOSED int SSL_stateless(SSL *ssl)
+{
+	held = NULL;
+	return REAL(SSL_stateless)(ssl);
+}
+
+INTERPOSED int DTLSv1_listen(SSL *ssl, BIO_ADDR *client)
+{
+	held = NULL;
+	return REAL(DTLSv1_listen)(ssl, client);
 }
 
 INTERPOSED int SSL_connect(SSL *ssl)

@@ -13,6 +13,7 @@
  *   name    the server changes to another context, which has no callbacks, when it hears the client's server name
  *   threads N_THREADS at once do the same, with a client context each: the server's is in nobody's hands before; `first` and
  *           `second` are sums
+ *   early   the server's first call is SSL_read_early_data(), and it answers what it has read by then; nothing else
  *   greets  the server calls nothing but SSL_write(), which makes the handshake on its way
  * Prints one line: whether the second one resumed, how often the server's and the client's new-session callback were called, how
  * often the server was asked for a session, and whether callbacks and cache mode of the client's context are as they were.
@@ -93,9 +94,38 @@ static bool talk(SSL *server, SSL *client, bool greets)
 	return n == 1 && SSL_read(client, &byte, 1) == 1 && byte == 'x';
 }
 
-/* 1 when it resumed, 0 when it did not, -1 when it failed. */
-static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx, bool greets)
+/* True: both ends are there, and early data, which the client sends if it has a session, was answered. */
+static bool talk_early(SSL *server, SSL *client)
 {
+	const bool sends = session && SSL_SESSION_get_max_early_data(session) > 0;
+	bool answered = false, finished = false;
+	char byte = 0;
+	size_t n;
+	int r;
+
+	if (sends && SSL_write_early_data(client, "e", 1, &n) != 1)
+		return false;
+	for (int i = 0; i < 20; i++) {
+		if (!finished) {
+			r = SSL_read_early_data(server, &byte, 1, &n);
+			if (r == SSL_READ_EARLY_DATA_SUCCESS && n == 1)
+				answered = SSL_write_early_data(server, "x", 1, &n) == 1;
+			finished = r == SSL_READ_EARLY_DATA_FINISH;
+		} else {
+			(void)SSL_do_handshake(server);
+		}
+		(void)SSL_do_handshake(client);
+		byte = SSL_read(client, &byte, 1) == 1 ? byte : 0;
+		if (byte == 'x')
+			break;
+	}
+	return SSL_is_init_finished(client) && answered == sends && (byte == 'x') == sends;
+}
+
+/* 1 when it resumed, 0 when it did not, -1 when it failed. */
+static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx, const char *scenario)
+{
+	const bool early = strcmp(scenario, "early") == 0, greets = strcmp(scenario, "greets") == 0;
 	SSL *server = SSL_new(server_ctx), *client = SSL_new(client_ctx);
 	BIO *one, *two;
 	int r = -1;
@@ -104,17 +134,35 @@ static int connect_once(SSL_CTX *server_ctx, SSL_CTX *client_ctx, bool greets)
 		return -1;
 	SSL_set_bio(server, one, one);
 	SSL_set_bio(client, two, two);
-	SSL_set_accept_state(server);
+	if (!early)
+		SSL_set_accept_state(server);
 	SSL_set_connect_state(client);
 	SSL_set_tlsext_host_name(client, "localhost");
 	if (session)
 		(void)SSL_set_session(client, session);
-	if (talk(server, client, greets))
+	if (early ? talk_early(server, client) : talk(server, client, greets))
 		r = SSL_session_reused(client);
 	(void)SSL_shutdown(client);
 	(void)SSL_shutdown(server);
 	SSL_free(client);
 	SSL_free(server);
+	return r;
+}
+
+/* Until the session of the first connection is where the second looks for it: no gate was waited for in between. */
+static int connect_until_resumed(SSL_CTX *server_ctx, SSL_CTX *client_ctx, const char *scenario)
+{
+	SSL_SESSION *const first = session;
+	int r = -1;
+
+	for (int i = 0; i < 1000 && r != 1; i++) {
+		if (session != first)
+			SSL_SESSION_free(session);
+		session = first;
+		if (first)
+			SSL_SESSION_up_ref(first);
+		r = connect_once(server_ctx, client_ctx, scenario);
+	}
 	return r;
 }
 
@@ -130,8 +178,8 @@ static void *run(void *arg)
 	struct run *run = arg;
 
 	(void)pthread_barrier_wait(run->barrier);
-	run->first = connect_once(run->server, run->client, false);
-	run->second = connect_once(run->server, run->client, false);
+	run->first = connect_once(run->server, run->client, "threads");
+	run->second = connect_once(run->server, run->client, "threads");
 	return NULL;
 }
 
@@ -163,7 +211,7 @@ int main(int argc, char **argv)
 	const char *scenario = argc == 4 ? argv[1] : "";
 	const int version =
 	    argc == 4 && strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
-	const bool greets = strcmp(scenario, "greets") == 0, late = strcmp(scenario, "late") == 0;
+	const bool late = strcmp(scenario, "late") == 0;
 	SSL_CTX *server, *client, *other, *second;
 	int first, r;
 	bool same;
@@ -181,6 +229,11 @@ int main(int argc, char **argv)
 		set_callbacks(server);
 	if (strcmp(scenario, "off") == 0)
 		SSL_CTX_set_session_cache_mode(server, SSL_SESS_CACHE_OFF);
+	if (strcmp(scenario, "early") == 0) {
+		/* OpenSSL looks for replays in its own cache only, which is not used. */
+		SSL_CTX_set_options(server, SSL_OP_NO_ANTI_REPLAY);
+		SSL_CTX_set_max_early_data(server, 1024);
+	}
 	if (strcmp(scenario, "asks") == 0 || strcmp(scenario, "other") == 0)
 		SSL_CTX_set_verify(second, SSL_VERIFY_PEER, NULL);
 	if (strcmp(scenario, "name") == 0) {
@@ -191,10 +244,11 @@ int main(int argc, char **argv)
 		if (!run_threads(server, version, &first, &r))
 			return 1;
 	} else {
-		first = connect_once(server, client, greets);
+		first = connect_once(server, client, scenario);
 		if (late)
 			set_callbacks(server);
-		r = connect_once(second, client, greets);
+		r = strcmp(scenario, "early") == 0 ? connect_until_resumed(second, client, scenario)
+		                                   : connect_once(second, client, scenario);
 	}
 	same = SSL_CTX_sess_get_new_cb(client) == on_new &&
 	       SSL_CTX_sess_get_get_cb(client) == on_get &&

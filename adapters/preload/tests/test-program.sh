@@ -62,6 +62,15 @@ is "what it is told" "$(preloaded greets)" "$(plain greets)"
 at_least "gates that were closed" "$(figure gate_waits)" 1
 daemon_end TERM
 
+case_ "a server that begins by reading early data, and answers it: the gate of the session that it came with"
+daemon_start hold 500
+is "what it is told" "$(preloaded early | sed 's/ new_server=.*//')" "$(plain early | sed 's/ new_server=.*//')"
+at_least "records stored" "$(figure stored)" 1
+if [ "$version" = 1.3 ]; then
+	at_least "gates that were closed" "$(figure gate_waits)" 1
+fi
+daemon_end TERM
+
 case_ "the second object is not there"
 mkdir "$T/alone"
 cp "$PRELOAD" "$T/alone/"

@@ -4,10 +4,9 @@
  * reported.
  *
  * There is one recipe, and every remedy names it: owner root, the group of the daemon's user, mode 0640.
- * The daemon starts as root without CAP_DAC_OVERRIDE (the unit's bounding set), and there a key that
- * belongs to the daemon's user with mode 0600 is out of its reach; one that belongs to root with mode 0600
- * is read at the start, but not at a reload, when root is long gone. A private key of X.509 is read only
- * after that, so there the recipe is the one way (config_machine.c).
+ * The packaged unit starts the daemon as its user. Where root starts it, a key that belongs to root with mode
+ * 0600 is read at the start, but not at a reload, when root is long gone; a private key of X.509 not even then
+ * (config_machine.c).
  */
 #include "daemon/config.h"
 

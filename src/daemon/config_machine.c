@@ -48,8 +48,10 @@ bool config_unreadable(const struct config *config, char *text, size_t size)
 	if (r == 0 || (r == -EACCES && !config->key_file)) /* that is config_refused()'s */
 		return false;
 	if (r == -EACCES)
-		snprintf(text, size, "%s: user %s cannot read it, so a reload would fail; %s", path,
-		         config->user, config_key_recipe(path, config->gid, recipe));
+		snprintf(text, size,
+		         "%s: user %s cannot read it, so it could not start as that user, nor "
+		         "reload; %s",
+		         path, config->user, config_key_recipe(path, config->gid, recipe));
 	else
 		snprintf(text, size,
 		         "%s: whether user %s can read it could not be found out (%s); check again "

@@ -1,36 +1,11 @@
 #include "daemon/privileges.h"
 
 #include <cap-ng.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-/* What of root's is in the directory `path`, which is still root's: each file goes to the user. Not one with a second
- * name: whoever wrote here before may have linked what is not his. */
-static int give_files(const char *path, uid_t uid, gid_t gid)
-{
-	DIR *dir = opendir(path);
-	const struct dirent *entry;
-	struct stat st;
-	int r = 0;
-
-	if (!dir)
-		return -errno;
-	while (r == 0 && (entry = readdir(dir))) {
-		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			r = errno == ENOENT ? 0 : -errno;
-		else if (st.st_uid == 0 && !S_ISDIR(st.st_mode) && st.st_nlink == 1 &&
-		         fchownat(dirfd(dir), entry->d_name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-			r = -errno;
-	}
-	closedir(dir);
-	return r;
-}
 
 int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error, size_t error_size)
 {
@@ -55,13 +30,9 @@ int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error
 		         uid);
 		return -EPERM;
 	}
-	/* systemd's RuntimeDirectory= is root's, as the unit starts as root; at a restart systemd has made all that
-	 * we left there root's as well (systemd.exec(5)). */
-	if (st.st_uid == 0 && uid != 0 &&
-	    (geteuid() != 0 || give_files(path, uid, gid) < 0 || chown(path, uid, gid) < 0)) {
-		snprintf(error, error_size,
-		         "%s: belongs to root: chown it, and the files in it, to user %u", path,
-		         uid);
+	/* Made by root, and empty or what we left there. */
+	if (st.st_uid == 0 && uid != 0 && (geteuid() != 0 || chown(path, uid, gid) < 0)) {
+		snprintf(error, error_size, "%s: belongs to root: chown it to user %u", path, uid);
 		return -EPERM;
 	}
 	return 0;

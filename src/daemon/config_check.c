@@ -67,6 +67,10 @@ static int check_file(struct config_parse *p, const char *name, const char *path
 	char why[PATH_MAX + CONFIG_RECIPE_MAX];
 	struct stat st;
 
+	if (fd < 0 && errno == EACCES)
+		return config_fail(&p->errors, parse_line(p, name),
+		                   "%s: user %s cannot read %s; %s", name, p->config->user, path,
+		                   config_key_recipe(path, p->config->gid, why));
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return config_fail(&p->errors, parse_line(p, name),
 		                   "%s: %s cannot be read: %s; write the path of a PEM file", name,

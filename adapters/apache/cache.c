@@ -78,6 +78,16 @@ ap_socache_instance_t *cache_active(void)
 	return active;
 }
 
+bool cache_lacks_tickets(void)
+{
+	int resumption;
+
+	if (active == NULL || !active->tickets_unasked)
+		return false;
+	resumption = tlsbaton_resumption(active->baton);
+	return resumption == TLSBATON_TICKETS || resumption == TLSBATON_BOTH;
+}
+
 void cache_connect(tlsbaton *baton)
 {
 	for (int ms = 0; ms < CONNECT_MS && !tlsbaton_connected(baton); ++ms)

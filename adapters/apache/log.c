@@ -4,6 +4,7 @@
  */
 #include "mod_tlsbaton.h" /* first: Apache's headers need httpd.h before them */
 
+#include <stdio.h>
 #include <http_log.h>
 
 #include "said.h"
@@ -20,6 +21,16 @@ void log_set_server(server_rec *s)
 
 void log_line(void *arg, int level, const char *line)
 {
+	char longer[512];
+
+	/* A notice is that sharing starts or goes on. */
+	if (level == APLOG_NOTICE && cache_lacks_tickets()) {
+		snprintf(longer, sizeof(longer),
+		         "%s; tickets stay off until a reload, since there was no tlsbatond to "
+		         "ask when they were set up",
+		         line);
+		line = longer;
+	}
 	/* syslog(3)'s priorities are Apache's levels, by number. */
 	if (level < APLOG_EMERG || level > APLOG_DEBUG)
 		level = APLOG_NOTICE;

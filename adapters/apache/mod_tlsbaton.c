@@ -68,6 +68,8 @@ static int init_server(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 	if (cache == NULL || is_proxy)
 		return OK;
 	r = tlsbaton_attach_tickets(cache->baton, ctx);
+	if (tlsbaton_resumption(cache->baton) == TLSBATON_UNKNOWN)
+		cache->tickets_unasked = true;
 	if (r == 0)
 		r = tlsbaton_guard(cache->baton, ctx);
 	if (r == 0)

@@ -22,7 +22,8 @@ extern module tlsbaton_module;
 /* One `SSLSessionCache tlsbaton[:path]`; Apache leaves the struct of this name to the provider. */
 struct ap_socache_instance_t {
 	const char *socket_path;
-	tlsbaton *baton; /* NULL before init */
+	tlsbaton *baton;      /* NULL before init */
+	bool tickets_unasked; /* off, since there was no daemon to ask when servers were set up */
 };
 
 extern const ap_socache_provider_t cache_provider;
@@ -35,6 +36,9 @@ void log_set_server(server_rec *s);
 /* The instance that mod_ssl uses under the current configuration; NULL before init or if it uses
  * another. */
 ap_socache_instance_t *cache_active(void);
+
+/* Whether tickets are off under this configuration although the group, as is known by now, resumes by them. */
+bool cache_lacks_tickets(void);
 
 /* Waits a little for the daemon; for a process that is about to serve. */
 void cache_connect(tlsbaton *baton);

@@ -77,3 +77,25 @@ for version in 1.2 1.3; do
 	is "records stored" "$(figure stored)" 0
 	apache_stop tickets
 done
+daemon_end TERM
+
+case_ "a daemon that comes after Apache: tickets are off until a reload, and the log says so"
+says_it()
+{
+	get /hello >/dev/null
+	says late 'tickets stay off until a reload'
+}
+VHOST=
+apache_start late
+daemon_start now 1000 both
+until_true says_it
+is "full" "$(get /hello - "$T/s")" New
+is "resumed" "$(get /hello "$T/s")" Reused
+is "tickets that were opened" "$(figure tickets_opened)" 0
+apache_graceful late
+is "full" "$(get /hello - "$T/s")" New
+is "resumed from its ticket" "$(get /hello "$T/s")" Reused
+at_least "tickets that were opened" "$(figure tickets_opened)" 1
+is "lines that say so" "$(n_lines late 'tickets stay off')" 1
+is "lines that sharing starts, with that of the reload" "$(n_lines late 'sessions are shared')" 2
+apache_stop late

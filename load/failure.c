@@ -11,9 +11,16 @@ static const char *const phases[] = {
     [FAILURE_REPLY] = "reply",
 };
 
+static const char untrusted[] = "certificate";
+
 void failure_set(struct failure *failure, const char *name)
 {
 	snprintf(failure->name, sizeof(failure->name), "%s", name);
+}
+
+bool failure_is_trust(const struct failure *failure)
+{
+	return strcmp(failure->name, untrusted) == 0;
 }
 
 void failure_of_phase(struct failure *failure, enum failure_phase phase, const char *what)
@@ -119,7 +126,7 @@ void failure_of_ssl(struct failure *failure, enum failure_phase phase, SSL *ssl,
 	else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING)
 		failure_of_phase(failure, phase, "closed");
 	else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-		failure_set(failure, "certificate");
+		failure_set(failure, untrusted);
 	else if (reason > SSL_AD_REASON_OFFSET && reason < SSL_AD_REASON_OFFSET + 256)
 		failure_of_alert(failure, reason - SSL_AD_REASON_OFFSET);
 	else

@@ -2,6 +2,7 @@
 #ifndef TLSBATON_LOAD_FAILURE_H
 #define TLSBATON_LOAD_FAILURE_H
 
+#include <stdbool.h>
 #include <openssl/ssl.h>
 
 #include "util/macro.h"
@@ -27,6 +28,9 @@ void failure_of_phase(struct failure *failure, enum failure_phase phase, const c
 
 /* "http_404" … */
 void failure_of_status(struct failure *failure, unsigned status);
+
+/* The server's certificate is not to be trusted. */
+bool failure_is_trust(const struct failure *failure);
 
 /* Any other, by its name. */
 void failure_set(struct failure *failure, const char *name);

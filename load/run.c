@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <openssl/x509_vfy.h>
 
 #include "tls.h"
 #include "visit.h"
@@ -39,6 +40,7 @@ struct run {
 	uint64_t n_open;
 	int64_t start_ns, now_us; /* now: since the start */
 	bool warned;              /* of being behind */
+	bool warned_of_trust;     /* of a certificate that is not to be trusted */
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -55,6 +57,25 @@ static int look_at_clock(struct run *run)
 	return stats_advance(run->stats, run->now_us, users_n_waiting(run->users), run->n_open);
 }
 
+/* What is wrong with the first certificate that is not to be trusted is wrong with all, as a rule. */
+static void warn_of_trust(struct run *run, const struct visit *visit)
+{
+	long result = SSL_get_verify_result(visit->ssl);
+	bool other_name =
+	    result == X509_V_ERR_HOSTNAME_MISMATCH || result == X509_V_ERR_IP_ADDRESS_MISMATCH;
+
+	if (run->warned_of_trust)
+		return;
+	run->warned_of_trust = true;
+	fprintf(
+	    stderr,
+	    "%stlsbaton-load: the server's certificate is not to be trusted (%s): %s, or do not "
+	    "check it (--insecure)\n",
+	    run->setup->progress ? "\n" : "", X509_verify_cert_error_string(result),
+	    other_name ? "say which name is in it (--sni NAME)"
+	               : "say whose it is (--ca FILE, the authority's certificate)");
+}
+
 static void count_end(struct run *run, const struct visit *visit)
 {
 	bool full = visit->handshaken && !visit->resumed;
@@ -68,6 +89,8 @@ static void count_end(struct run *run, const struct visit *visit)
 	};
 
 	stats_end(run->stats, &end);
+	if (failure_is_trust(&visit->failure))
+		warn_of_trust(run, visit);
 }
 
 static void end_visit(struct run *run, struct visit *visit)

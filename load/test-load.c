@@ -269,6 +269,36 @@ static void test_certificates(void **state)
 	end_server(&server);
 }
 
+/* Once, with the option that helps. */
+static void test_what_helps_with_a_certificate(void **state)
+{
+	static const struct {
+		const char *load, *helps, *helps_not;
+	} cases[] = {
+	    {"--tls 1.3", "--ca FILE", "--sni"},
+	    {"--ca cert.pem --sni elsewhere.test", "--sni NAME", "--ca"},
+	};
+	struct server server = start_server("-tls1_3", 0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char options[LINE_BYTES], said[16384], *line;
+		struct process load;
+
+		snprintf(options, sizeof(options), "--rate 10 --duration 0.4 --visits 1 %s",
+		         cases[i].load);
+		load = start_load(options, server.port, "ok", 0);
+		assert_int_equal(finish(&load, said, sizeof(said)), 4);
+		line = strstr(said, "not to be trusted (");
+		assert_non_null(line);
+		assert_null(strstr(line + 1, "not to be trusted"));
+		assert_non_null(strstr(line, cases[i].helps));
+		assert_null(strstr(line, cases[i].helps_not));
+		assert_non_null(strstr(line, "--insecure"));
+	}
+	end_server(&server);
+}
+
 static int open_listener(int *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -561,6 +591,7 @@ int main(void)
 	    cmocka_unit_test(test_bad_answers),
 	    cmocka_unit_test(test_other_bodies),
 	    cmocka_unit_test(test_certificates),
+	    cmocka_unit_test(test_what_helps_with_a_certificate),
 	    cmocka_unit_test(test_server_hangs),
 	    cmocka_unit_test(test_nobody_listens),
 	    cmocka_unit_test(test_server_resets),

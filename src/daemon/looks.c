@@ -53,12 +53,9 @@ void worker_drop(struct worker *worker)
 static void worker_malformed(struct worker *worker)
 {
 	struct workers *workers = worker->workers;
-	unsigned n_held;
 
 	workers->stats.n_malformed++;
-	if (log_limit_pass(&workers->limit, "malformed", clock_coarse_ms(), &n_held))
-		log_warning("a worker's notice is malformed: it is disconnected (%u more were)",
-		            n_held);
+	workers_warn(workers, "a worker was disconnected", "its notice is malformed");
 	worker_drop(worker);
 }
 

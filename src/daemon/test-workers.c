@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -240,6 +241,37 @@ static void test_a_worker_without_ticket_keys_shares_its_sessions(void **state)
 	assert_int_equal(f->n_notices, 1);
 }
 
+/* Gives what a call of workers_warn() writes to the log. */
+static const char *said_of_a_refusal(struct fixture *f)
+{
+	static char said[256];
+	int log = memfd_create("log", MFD_CLOEXEC), before = dup(STDERR_FILENO);
+	ssize_t n;
+
+	assert_true(log >= 0 && before >= 0);
+	dup2(log, STDERR_FILENO);
+	workers_warn(f->workers, "refused", "its user");
+	dup2(before, STDERR_FILENO);
+	close(before);
+	n = pread(log, said, sizeof(said) - 1, 0);
+	close(log);
+	assert_true(n >= 0);
+	said[n] = '\0';
+	return said;
+}
+
+static void test_a_warning_says_how_many_it_stands_for_if_any(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_non_null(strstr(said_of_a_refusal(f), "refused: its user\n"));
+	assert_string_equal(said_of_a_refusal(f), "");
+	assert_string_equal(said_of_a_refusal(f), "");
+	for (size_t i = 0; i < LOG_LIMIT_SOURCES; i++)
+		f->workers->limit.slots[i].passed_ms -= LOG_LIMIT_PERIOD_MS;
+	assert_non_null(strstr(said_of_a_refusal(f), "refused: its user (2 more were)\n"));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -250,6 +282,7 @@ int main(void)
 	    T(test_more_batches_than_there_is_room_for),
 	    T(test_positions_that_start_over_hold_no_gate),
 	    T(test_a_worker_without_ticket_keys_shares_its_sessions),
+	    T(test_a_warning_says_how_many_it_stands_for_if_any),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,9 @@ bool worker_look_at_policies(struct worker *worker) MUST_CHECK;
 /* Adds the worker's counters to `stats`. */
 void worker_count(const struct worker *worker, struct workers_stats *stats);
 
+/* Logs "what: why", one line a minute and `why`, and how many were held back since the last. */
+void workers_warn(struct workers *workers, const char *what, const char *why);
+
 /* looks.c: to be called once, before and after all else. */
 int looks_init(struct workers *workers) MUST_CHECK;
 void looks_deinit(struct workers *workers);

@@ -91,12 +91,16 @@ static int send_hello(const struct workers *workers, int fd, enum hello_status s
 	return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static void say_limited(struct workers *workers, const char *what, const char *why)
+void workers_warn(struct workers *workers, const char *what, const char *why)
 {
 	unsigned n_held;
 
-	if (log_limit_pass(&workers->limit, why, clock_coarse_ms(), &n_held))
+	if (!log_limit_pass(&workers->limit, why, clock_coarse_ms(), &n_held))
+		return;
+	if (n_held > 0)
 		log_warning("%s: %s (%u more were)", what, why, n_held);
+	else
+		log_warning("%s: %s", what, why);
 }
 
 static void refuse(struct workers *workers, int fd, enum hello_status status)
@@ -116,7 +120,7 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 		snprintf(why, sizeof(why),
 		         "user ID %u is not allowed; add its user to worker-users",
 		         (unsigned)peer.uid);
-	say_limited(workers, "a worker was refused", why);
+	workers_warn(workers, "a worker was refused", why);
 }
 
 /* Takes the worker that connected on `fd`. On failure `fd` stays the caller's. */
@@ -131,7 +135,7 @@ static int welcome(struct workers *workers, int fd)
 		return table_fd;
 	tickets_fd = workers->ops->tickets_fd(workers->arg);
 	if (tickets_fd < 0)
-		say_limited(workers, "a worker was given no ticket keys", strerror(-tickets_fd));
+		workers_warn(workers, "a worker was given no ticket keys", strerror(-tickets_fd));
 	r = worker_new(&worker, workers, workers->config.ring_bytes, workers->copy, &ring_fd);
 	if (r < 0)
 		return r;
@@ -182,7 +186,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 		}
 		r = welcome(workers, fd);
 		if (r < 0) {
-			say_limited(workers, "a worker could not be taken", strerror(-r));
+			workers_warn(workers, "a worker could not be taken", strerror(-r));
 			close(fd);
 		}
 	}

@@ -28,9 +28,13 @@ void advice_on_roles(char text[ADVICE_MAX], const char *node, const struct role 
 		         "%s and %s both hold the service address: use `tlsbaton demote` on %s",
 		         node, rival->name, we_yield ? node : rival->name);
 	} else if (!ours->active && !rival) {
-		snprintf(text, ADVICE_MAX,
-		         "no node %sholds the service address: use `tlsbaton promote` on the node "
-		         "that is to serve",
-		         n_unknown ? "that can be reached " : "");
+		snprintf(
+		    text, ADVICE_MAX,
+		    "no %snode holds the service address: %suse `tlsbaton promote` on the node "
+		    "that is to serve",
+		    n_unknown ? "connected " : "",
+		    n_unknown ? "if those that are not connected are down, or do not hold it "
+		                "either, "
+		              : "");
 	}
 }

@@ -285,7 +285,9 @@ void switchover_start(struct switchover *sw, const char *to, bool force, unsigne
 			finish(sw, "the active node %s cannot be reached", peer.name);
 		return;
 	}
-	finish(sw, "no connected node is active: use `tlsbaton promote` on the node that shall be");
+	finish(sw,
+	       "no connected node is active: if those that are not connected are not either, use "
+	       "`tlsbaton promote` on the node that shall be");
 }
 
 void switchover_promote(struct switchover *sw)

@@ -128,13 +128,13 @@ static enum repl_peer_state dial_explain(struct push *push, const char *why)
 	repl->stats.n_refused_auth++;
 	if (tls_has_key(repl->tls))
 		push_say(push, LOG_LEVEL_ERROR,
-		         "peer %s: its group key or group differs from ours (%s); run `tlsbaton "
-		         "keygen` once and copy the file to every node",
+		         "peer %s has another key or `group` than we, or certificates (%s): all "
+		         "nodes need one `group` and one key-file (tlsbaton keygen)",
 		         peer->name, why);
 	else
 		push_say(push, LOG_LEVEL_ERROR,
-		         "peer %s: not both certificates are of one authority (%s); ca must name "
-		         "the one that signed those of all nodes",
+		         "peer %s has a key, or a certificate of another authority (%s): ca must "
+		         "name the one that signed those of all nodes",
 		         peer->name, why);
 	return REPL_REFUSED;
 }

@@ -203,7 +203,7 @@ static void test_another_authority(void **state)
 	                &certificates->others, &certificates->others);
 	assert_refused(certificates);
 	assert_non_null(strstr(node_status(&certificates->a, 0).error,
-	                       "peer b: not both certificates are of one authority ("));
+	                       "peer b has a key, or a certificate of another authority ("));
 }
 
 /* One side trusts the other, which is not enough. */

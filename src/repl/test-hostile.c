@@ -102,7 +102,9 @@ static void test_wrong_key(void **state)
 	run_until(hostile->base, node_state(&evil, 0) == REPL_REFUSED);
 	run_until(hostile->base, node_stats(&hostile->a).n_refused_auth > 0);
 	assert_non_null(strstr(node_status(&evil, 0).error,
-	                       "peer a: its group key or group differs from ours ("));
+	                       "peer a has another key or `group` than we, or certificates ("));
+	/* It fits. */
+	assert_non_null(strstr(node_status(&evil, 0).error, "(tlsbaton keygen)"));
 	assert_null(strstr(node_status(&evil, 0).error, "sslv3"));
 	assert_int_equal(node_count(&hostile->a, 0, 10), 0);
 	node_deinit(&evil);

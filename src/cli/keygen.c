@@ -86,13 +86,21 @@ static int keygen_run(struct cli *cli, int argc, char **argv)
 		cli_error("%s: its directory does not exist; make it first", path);
 	else if (r < 0 && r != -EIO)
 		cli_error("%s: %s", path, strerror(-r));
-	return r < 0 ? CLI_FAILED : CLI_DONE;
+	if (r < 0)
+		return CLI_FAILED;
+	if (strcmp(path, "-") != 0)
+		printf("%s: written; tlsbatond reads it after chown root:tlsbaton %s && chmod 0640 "
+		       "%s\n",
+		       path, path, path);
+	return cli_flush();
 }
 
 const struct cli_command cli_keygen = {
     .name = "keygen",
     .arguments = "[FILE]",
     .summary = "Write a new group key to FILE, which must not exist, or to stdout (default)",
-    .options = "",
+    .options = "FILE is made with mode 0600; the daemon reads it with its group:\n"
+               "  chown root:tlsbaton FILE && chmod 0640 FILE\n"
+               "The same key goes to every node.\n\n",
     .run = keygen_run,
 };

@@ -71,7 +71,8 @@ const struct cli_command cli_switchover = {
     .name = "switchover",
     .arguments = "[--to NODE] [--force] [--timeout SECONDS]",
     .summary = "Move the service address from the active node to a standby, losing no session",
-    .options = "      --to NODE       to this node (default: the first standby in sync)\n"
+    .options = "      --to NODE       to this node (default: the fittest standby; on a standby, "
+               "itself)\n"
                "      --force         also to a node that is not in sync\n"
                "      --timeout SECONDS  give up, with the address where it was, after this "
                "(default 10)\n",

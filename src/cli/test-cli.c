@@ -86,6 +86,8 @@ static void test_usage(void **state)
 	    {{"frobnicate"}, "unknown command \"frobnicate\"\nTry tlsbaton --help.\n"},
 	    {{"swichover"}, "unknown command \"swichover\"; did you mean switchover?\n"},
 	    {{"hlep"}, "did you mean help?\n"},
+	    {{"foo"}, "unknown command \"foo\"\nTry tlsbaton --help.\n"},
+	    {{"ru"}, "did you mean run?\n"},
 	    {{"help", "frobnicate"}, "unknown command \"frobnicate\"\n"},
 	    {{"help", "chek"}, "did you mean check?\n"},
 	    {{"help", "check", "status"}, "unexpected argument \"status\""},
@@ -142,7 +144,7 @@ static void test_usage(void **state)
 static void test_keygen(void **state)
 {
 	struct test_cli *b = *state;
-	char first[64], second[64], line[128] = "", before[128];
+	char first[64], second[64], line[256] = "", before[128];
 	struct stat st;
 	FILE *file;
 
@@ -150,7 +152,8 @@ static void test_keygen(void **state)
 	snprintf(second, sizeof(second), "%s/key2", b->directory);
 	umask(0);
 	assert_int_equal(test_cli_run(b, "keygen", first, NULL), CLI_DONE);
-	assert_string_equal(b->out, "");
+	snprintf(line, sizeof(line), "chown root:tlsbaton %s && chmod 0640 %s\n", first, first);
+	ASSERT_HOLDS(b->out, line);
 	assert_string_equal(b->err, "");
 	assert_int_equal(stat(first, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0600);

@@ -348,7 +348,8 @@ static unsigned value_distance(const char *a, const char *b)
 const char *config_nearest(const char *word, const char *const *names, size_t n)
 {
 	const char *nearest = NULL;
-	unsigned best = 4; /* further away than this, a guess is noise */
+	/* With more letters wrong than these, or than half of them, a guess is noise. */
+	unsigned best = (unsigned)MIN(3, strlen(word) / 2) + 1;
 
 	for (size_t i = 0; i < n; i++) {
 		unsigned distance = value_distance(word, names[i]);

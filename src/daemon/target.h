@@ -6,8 +6,8 @@
 #include "repl/repl.h"
 
 /*
- * `to` names the peer; NULL: the fittest. That is one that has a service address to answer for, before one that is in
- * sync, before one that servers are connected to; of equals the first. `force`: also one that is not in sync.
+ * `to` names the peer; NULL: the fittest. That is one that is connected, before one that has a service address to
+ * answer for, before one that is in sync, before one that servers are connected to; of equals the first. `force`: also one that is not in sync.
  * Returns its index in `peers`, or -EHOSTUNREACH with the reason in words, and what to do, in `reason`.
  */
 int target_choose(const struct repl_peer_status *peers, size_t n_peers, const char *to, bool force,

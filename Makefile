@@ -20,7 +20,7 @@ endif
 SANITIZER_OPTIONS := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE))
 NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
 
-.PHONY: all build-for-bench demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench bench-servers install format check-format clean help
+.PHONY: all build-for-bench demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench bench-servers install uninstall format check-format clean help
 
 all:
 	@scripts/setup build
@@ -77,6 +77,9 @@ install:
 	@scripts/setup build
 	@scripts/install $(BUILD) $(SANITIZER_OPTIONS) $(MESON_OPTIONS)
 
+uninstall:
+	@scripts/uninstall $(BUILD)
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format-14 -i
 
@@ -96,4 +99,5 @@ help:
 	@echo 'make bench      the benchmarks of docs/performance.md'
 	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 5 minutes (needs root)'
 	@echo 'make install    DESTDIR and MESON_OPTIONS=--prefix=… work'
+	@echo 'make uninstall  remove what was installed from $(BUILD)/; configuration stays'
 	@echo 'make clean      remove the build directories'

@@ -6,7 +6,11 @@
  * is refused. OFD, because the classic fcntl lock vanishes when any descriptor of the file is closed.
  *
  * A file that others may have mapped is never truncated: a reader would get SIGBUS. What is replaced is
- * wiped first, by a hole over its whole length: old mappings then read zeros, which hold no session.
+ * ended first: its index is zeros, and its tail is beyond every position, so that readers find nothing, and touch
+ * nothing but the header, the index and, for slots that are zero, the first page of the log. Those stay real. The rest
+ * is a hole from then on. It must not be looked at: on tmpfs a read of a hole takes a page, and where /run is full
+ * that is a SIGBUS as well. Who was between a slot and its record while all this went on still reads there, once; that
+ * takes a page of those which the hole has just set free.
  * Space is allocated when a file is made, so that a full /run is an error then and not a signal later.
  */
 #include "table/internal.h"
@@ -18,6 +22,7 @@
 #include <sys/stat.h>
 
 #define FILE_OPEN_TRIES 8
+#define FILE_PAGE_BYTES 4096
 
 static int file_lock(int fd)
 {
@@ -110,22 +115,12 @@ int file_size(int fd, uint64_t size_bytes)
 	return fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)size_bytes) < 0 ? -errno : 0;
 }
 
-/*
- * Makes all of the file's space real, so that no store to it can fail. What is allocated already costs nothing,
- * so this also mends a file with holes.
- */
-int file_allocate(int fd, uint64_t size_bytes)
-{
-	return -posix_fallocate(fd, 0, (off_t)size_bytes);
-}
-
-static int file_write_zeros(int fd, off_t size)
+static int file_write_zeros(int fd, off_t at, off_t end)
 {
 	static const uint8_t zeros[65536];
-	off_t at = 0;
 
-	while (at < size) {
-		ssize_t n = pwrite(fd, zeros, MIN(sizeof(zeros), (size_t)(size - at)), at);
+	while (at < end) {
+		ssize_t n = pwrite(fd, zeros, MIN(sizeof(zeros), (size_t)(end - at)), at);
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
@@ -135,21 +130,46 @@ static int file_write_zeros(int fd, off_t size)
 	return 0;
 }
 
+/* What readers of a table of this size look at becomes that of a table which has ended. Out: `*n_bytes`, how much that
+ * is. */
+static int file_end(int fd, off_t size, off_t *n_bytes)
+{
+	struct layout_header ended;
+	struct layout layout;
+	ssize_t n;
+
+	*n_bytes = 0;
+	if (!layout_init(&layout, (uint64_t)size))
+		return 0; /* nobody has taken this for a table */
+	memset(&ended, 0, sizeof(ended));
+	word_store(&ended.tail, UINT64_MAX);
+	word_store(&ended.acked, UINT64_MAX);
+	n = pwrite(fd, &ended, sizeof(ended), 0);
+	if (n != sizeof(ended))
+		return n < 0 ? -errno : -EIO;
+	*n_bytes = (off_t)layout.log_offset + FILE_PAGE_BYTES;
+	return file_write_zeros(fd, sizeof(ended), *n_bytes);
+}
+
 static int file_wipe(int fd)
 {
 	struct stat st;
+	off_t n_kept;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_size == 0 ||
-	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size) == 0)
-		return 0;
-	return file_write_zeros(fd, st.st_size);
+	r = file_end(fd, st.st_size, &n_kept);
+	if (r < 0 || st.st_size == 0 ||
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, n_kept,
+	              st.st_size - n_kept) == 0)
+		return r;
+	return file_write_zeros(fd, n_kept, st.st_size);
 }
 
 /*
  * Wipes the file that `*fd` holds locked, and puts an empty one in its place, locked too. `*fd` is the new one
- * then; the old one is closed. Dying on the way leaves zeros at the path.
+ * then; the old one is closed. Dying on the way leaves at the path what is no table.
  */
 int file_replace(int *fd, const char *path)
 {

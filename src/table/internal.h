@@ -85,7 +85,6 @@ int file_open(int *fd, const char *path) MUST_CHECK;
 int file_open_read_only(int *fd, const char *path, int writer_fd) MUST_CHECK;
 int file_replace(int *fd, const char *path) MUST_CHECK;
 int file_size(int fd, uint64_t size_bytes) MUST_CHECK;
-int file_allocate(int fd, uint64_t size_bytes) MUST_CHECK;
 const char *file_check_owner(int fd);
 void file_boot_id(uint64_t boot[2]);
 

@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "util/space.h"
+
 static void table_unmap(struct table *table)
 {
 	if (table->header)
@@ -74,7 +76,7 @@ static int table_make(struct table *table, bool lock)
 		r = file_size(table->fd, table->size_bytes);
 	/* Before it is mapped and touched: what there is no room for must fail at once, and here. */
 	if (r == 0)
-		r = file_allocate(table->fd, table->size_bytes);
+		r = space_allocate(table->fd, table->size_bytes);
 	if (r == 0)
 		r = table_map(table, lock);
 	if (r < 0)
@@ -100,7 +102,7 @@ static int table_take_over(struct table *table, uint64_t file_bytes, bool lock, 
 		*wrong = "it has another size";
 	if (*wrong)
 		return 1;
-	r = file_allocate(table->fd, file_bytes);
+	r = space_allocate(table->fd, file_bytes);
 	if (r == 0)
 		r = table_map(table, lock);
 	if (r < 0)

@@ -15,6 +15,18 @@
 
 static struct session session;
 
+/* Stands before the C library's: signals that interrupt the kernel's allocation, which it undoes then. */
+static unsigned n_interruptions;
+
+int posix_fallocate(int fd, off_t offset, off_t n_bytes)
+{
+	if (n_interruptions > 0) {
+		n_interruptions--;
+		return EINTR;
+	}
+	return fallocate(fd, 0, offset, n_bytes) < 0 ? errno : 0;
+}
+
 static int setup(void **state)
 {
 	static struct fixture f;
@@ -86,6 +98,13 @@ static void test_mode_and_space(void **state)
 	assert_true((uint64_t)st.st_blocks * 512 >= TABLE_SIZE_MIN);
 }
 
+static void test_signals_while_space_is_allocated(void **state)
+{
+	n_interruptions = 3;
+	make_table(*state);
+	assert_int_equal(n_interruptions, 0);
+}
+
 static void test_sizes(void **state)
 {
 	struct fixture *f = *state;
@@ -103,13 +122,34 @@ static void test_sizes(void **state)
 	expect_rebuilt(f, TABLE_SIZE_MIN + 1, "it has another size");
 }
 
-/* On a file system of two mebibytes, in the child's own mount namespace. False: it may not. */
+/* A file system of its own size in the place of the directory, in this process's own mount namespace. False: it may not. */
+static bool mount_small(const struct fixture *f, const char *size)
+{
+	return unshare(CLONE_NEWNS) == 0 &&
+	       mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("none", f->directory, "tmpfs", 0, size) == 0;
+}
+
+/* In a child of its own, for it mounts; skipped where it may not, which needs root. */
+static void expect_true_in_child(struct fixture *f, bool (*run)(struct fixture *f))
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(run(f) ? 0 : 77);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static bool run_out_of_space(struct fixture *f)
 {
 	struct table *table = NULL;
 
-	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("none", f->directory, "tmpfs", 0, "size=2m") < 0)
+	if (!mount_small(f, "size=2m"))
 		return false;
 	must(table_open(&table, f->path, 4 * TABLE_SIZE_MIN, false, NOW, NULL, 0) == -ENOSPC);
 	/* Nothing half made stays behind, */
@@ -128,17 +168,7 @@ static bool run_out_of_space(struct fixture *f)
 
 static void test_no_space_is_an_error_at_start(void **state)
 {
-	struct fixture *f = *state;
-	int status;
-	pid_t child = fork();
-
-	if (child == 0)
-		_exit(run_out_of_space(f) ? 0 : 77);
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip(); /* needs root */
-	assert_int_equal(WEXITSTATUS(status), 0);
+	expect_true_in_child(*state, run_out_of_space);
 }
 
 /* Locked where the limit allows it; beyond, an error. */
@@ -422,6 +452,57 @@ static void test_old_mappings_read_as_empty(void **state)
 	assert_true(table_view_epoch(f->view) == 0);
 }
 
+static void count(void *arg, const struct table_session *s)
+{
+	(void)s;
+	(*(unsigned *)arg)++;
+}
+
+/* Everything that a reader can do with a table that was replaced, while there is not a page left. */
+static bool read_old_table_without_space(struct fixture *f)
+{
+	static uint8_t fill[4096];
+	struct table *table = NULL;
+	unsigned n_sessions = 0;
+	struct session s;
+	uint64_t end;
+	char path[96];
+	int fd;
+
+	if (!mount_small(f, "size=4m"))
+		return false;
+	must(fixture_open(f, TABLE_SIZE_MIN, NOW, NULL, 0) == TABLE_CREATED);
+	for (uint64_t i = 0; i < 20000; i++) {
+		session_make(&s, i, 1, 32, 130);
+		must(session_put(f->table, &s, NOW + 10, NOW, TABLE_LOCAL, &end) == 0);
+	}
+	table_free(f->table);
+	f->table = NULL;
+	must(table_open(&table, f->path, 2 * TABLE_SIZE_MIN, false, NOW, NULL, 0) == TABLE_REBUILT);
+	snprintf(path, sizeof(path), "%s/fill", f->directory);
+	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	while (write(fd, fill, sizeof(fill)) == sizeof(fill))
+		;
+	must(errno == ENOSPC);
+	/* Many tags: those of zeros match what stands in an empty slot. */
+	for (uint64_t i = 0; i < 500000; i++) {
+		session_make(&s, i, 1, 32, 8);
+		must(session_get(f->view, &s, NOW) == TABLE_MISS);
+	}
+	/* What was found a moment before. */
+	for (uint64_t position = end; position > end - TABLE_SIZE_MIN / 2; position -= LAYOUT_UNIT)
+		must(table_view_is_acked(f->view, position));
+	table_view_each(f->view, NOW, count, &n_sessions);
+	must(n_sessions == 0);
+	table_free(table);
+	return true;
+}
+
+static void test_old_mappings_need_no_space(void **state)
+{
+	expect_true_in_child(*state, read_old_table_without_space);
+}
+
 static void test_leftover_of_a_replacement(void **state)
 {
 	struct fixture *f = *state;
@@ -461,6 +542,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_mode_and_space),
+	    TEST(test_signals_while_space_is_allocated),
 	    TEST(test_sizes),
 	    TEST(test_no_space_is_an_error_at_start),
 	    TEST(test_lock),
@@ -476,6 +558,7 @@ int main(void)
 	    TEST(test_every_bit_of_a_record_header),
 	    TEST(test_garbage_in_the_index),
 	    TEST(test_old_mappings_read_as_empty),
+	    TEST(test_old_mappings_need_no_space),
 	    TEST(test_leftover_of_a_replacement),
 	    TEST(test_views_of_other_files),
 	};

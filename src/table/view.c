@@ -5,7 +5,7 @@
  * most once, and the second only when the first did not have it. A copy is taken first and believed afterwards, when the tail and the record's own stamp say that it
  * still stood there (P1 to P4 in layout.h). Offsets and lengths are checked against this process's own mapping,
  * whose size comes from fstat(2): whatever the file says, no read leaves the mapping. The writer never
- * truncates a file, so the mapping stays whole; a file that was replaced reads as zeros, which is a miss.
+ * truncates a file, so the mapping stays whole; a file that was replaced has ended (file.c): no slot, and all is gone.
  */
 #include "table/view.h"
 

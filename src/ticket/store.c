@@ -15,6 +15,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "util/space.h"
+
 /* A file that holds a page. */
 struct file {
 	struct ticket_page *page;
@@ -86,7 +88,7 @@ static int file_make(struct file *out, const char *path)
 	if (fd < 0)
 		return -errno;
 	/* The mode again, for the umask may have taken more than it should. Allocated, so that no store fails. */
-	r = fchmod(fd, 0600) < 0 ? -errno : -posix_fallocate(fd, 0, TICKET_PAGE_BYTES);
+	r = fchmod(fd, 0600) < 0 ? -errno : space_allocate(fd, TICKET_PAGE_BYTES);
 	if (r == 0)
 		r = file_map(&file, next, fd);
 	if (r == 0) {

@@ -76,6 +76,10 @@ int config_refused(const struct config *config, char *error, size_t error_size) 
  * then there is a line in `text`. */
 bool config_unreadable(const struct config *config, char *text, size_t size);
 
+/* Whether the run directory is there, and workers that the configuration admits can hardly enter it: then there is a
+ * line in `text`. They can where everybody may, or a group other than the daemon's, which is then taken for theirs. */
+bool config_unreachable(const struct config *config, char *text, size_t size);
+
 /* Only where the file says that the daemon keeps its sockets, the caller's to free: for a command that has
  * to find the daemon, and needs neither its key nor its users. Fails as config_load(). */
 int config_run_directory(char **out, const char *path, char *error, size_t error_size) MUST_CHECK;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* Whether user `uid` with the group `gid` alone can read `path`: 0, -EACCES, or another negated errno if that
@@ -57,6 +58,29 @@ bool config_unreadable(const struct config *config, char *text, size_t size)
 		         "%s: whether user %s can read it could not be found out (%s); check again "
 		         "as root",
 		         path, config->user, strerror(-r));
+	return true;
+}
+
+/* Whether workers of another user than root and the daemon's are admitted. */
+static bool machine_admits_others(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_worker_uids; i++)
+		if (config->worker_uids[i] != 0 && config->worker_uids[i] != config->uid)
+			return true;
+	return config->n_worker_gids > 0;
+}
+
+bool config_unreachable(const struct config *config, char *text, size_t size)
+{
+	const char *path = config->run_directory;
+	struct stat st;
+
+	if (!machine_admits_others(config) || stat(path, &st) < 0 || !S_ISDIR(st.st_mode) ||
+	    st.st_mode & S_IXOTH || (st.st_mode & S_IXGRP && st.st_gid != config->gid))
+		return false;
+	snprintf(text, size,
+	         "%s: has mode %04o, so servers cannot reach the socket in it; chmod 0755 %s", path,
+	         st.st_mode & 07777, path);
 	return true;
 }
 

@@ -82,11 +82,13 @@ static void warn_service(struct warnings *w)
 		             w->config->service.interface, why);
 }
 
-static void warn_key(struct warnings *w)
+static void warn_files(struct warnings *w)
 {
-	char text[CONFIG_RECIPE_MAX + PATH_MAX];
+	char text[CONFIG_RECIPE_MAX + 2 * PATH_MAX];
 
 	if (config_unreadable(w->config, text, sizeof(text)))
+		warnings_add(w, "%s", text);
+	if (config_unreachable(w->config, text, sizeof(text)))
 		warnings_add(w, "%s", text);
 }
 
@@ -110,7 +112,7 @@ unsigned config_warnings(const struct config *config, void (*warn)(void *arg, co
 		             config->listen);
 	if (config->has_service)
 		warn_service(&w);
-	warn_key(&w);
+	warn_files(&w);
 	if (config->table_bytes > memory / 2)
 		warnings_add(&w,
 		             "table-size is more than half of this node's memory (%llu MiB); set a "

@@ -191,6 +191,8 @@ static int start(struct daemon *daemon)
 	}
 	if (config_unreadable(config, error, sizeof(error)))
 		log_warning("%s", error);
+	if (config_unreachable(config, error, sizeof(error)))
+		log_warning("%s", error);
 	return run(daemon, config, helper);
 }
 

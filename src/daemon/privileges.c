@@ -10,13 +10,16 @@
 int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error, size_t error_size)
 {
 	struct stat st;
+	int r;
 
 	if (mkdir(path, 0755) == 0) {
-		if (geteuid() != 0 || chown(path, uid, gid) == 0)
+		/* The mode again, for the umask may have taken the workers' right to come in (the unit's does). */
+		if (chmod(path, 0755) == 0 && (geteuid() != 0 || chown(path, uid, gid) == 0))
 			return 0;
+		r = -errno;
 		snprintf(error, error_size, "%s: cannot be given to user %u: %s", path, uid,
-		         strerror(errno));
-		return -errno;
+		         strerror(-r));
+		return r;
 	}
 	if (errno != EEXIST || lstat(path, &st) < 0) {
 		snprintf(error, error_size, "%s: %s: make it, or set another run-directory", path,
@@ -48,7 +51,7 @@ int privileges_harden(char *error, size_t error_size)
 		snprintf(error, error_size, "cannot rule out core dumps: %s", strerror(errno));
 		return -errno;
 	}
-	/* Each worker costs two descriptors. */
+	/* Each worker costs a descriptor. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);

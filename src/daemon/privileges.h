@@ -7,7 +7,7 @@
 
 #include "util/macro.h"
 
-/* Makes the run directory for `uid`:`gid` (mode 0755: workers must reach the socket in it), or
+/* Makes the run directory for `uid`:`gid` (mode 0755, whatever the umask: workers must reach the socket in it), or
  * checks that an existing one belongs to them or root and nobody else may write to it. */
 int privileges_run_directory(const char *path, uid_t uid, gid_t gid, char *error,
                              size_t error_size) MUST_CHECK;

@@ -151,12 +151,44 @@ static void test_run_directory(void **state)
 	assert_null(directory);
 }
 
+/* Others may enter, or a group that is not the daemon's own. */
+static void test_who_reaches_the_socket(void **state)
+{
+	struct test_config *place = *state;
+	static const struct {
+		mode_t mode;
+		gid_t gid;
+		bool reached;
+	} cases[] = {
+	    {0755, 0, true},  {0711, 0, true}, {0700, 0, false},
+	    {0750, 7, false}, {0750, 8, true}, {0700, 8, false},
+	};
+	uid_t server = 33, daemon = 7;
+	struct config c = {
+	    .uid = 7, .gid = 7, .run_directory = place->directory, .n_worker_uids = 1};
+	char text[512];
+
+	if (geteuid() != 0)
+		skip();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(chmod(place->directory, cases[i].mode), 0);
+		assert_int_equal(chown(place->directory, 7, cases[i].gid), 0);
+		c.worker_uids = &server;
+		assert_int_equal(config_unreachable(&c, text, sizeof(text)), !cases[i].reached);
+		c.worker_uids = &daemon; /* one of its own user comes in anyway */
+		assert_false(config_unreachable(&c, text, sizeof(text)));
+	}
+	assert_non_null(strstr(text, "chmod 0755 /tmp/tb-config-"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_not_a_file, test_config_up, test_config_down),
 	    cmocka_unit_test_setup_teardown(test_run_directory, test_config_up, test_config_down),
 	    cmocka_unit_test_setup_teardown(test_key_files, test_config_up, test_config_down),
+	    cmocka_unit_test_setup_teardown(test_who_reaches_the_socket, test_config_up,
+	                                    test_config_down),
 	    cmocka_unit_test(test_key_lines),
 	};
 

@@ -129,7 +129,7 @@ static void take_fds(struct msghdr *message, struct greeting *out)
 
 	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
 		return;
-	/* The control buffer has room for no more than these. */
+	/* The kernel was told that there is room for no more than these. */
 	memcpy(out->fds, CMSG_DATA(cmsg), MIN(cmsg->cmsg_len - CMSG_LEN(0), sizeof(out->fds)));
 }
 
@@ -142,7 +142,9 @@ static int receive(int fd, struct greeting *out)
 	    .msg_iov = &iov,
 	    .msg_iovlen = 1,
 	    .msg_control = control,
-	    .msg_controllen = sizeof(control),
+	    /* Not CMSG_SPACE(), whose padding is room for another descriptor, which nobody would close. What is sent
+	     * beyond the kernel closes, and says MSG_CTRUNC. */
+	    .msg_controllen = CMSG_LEN(sizeof(out->fds)),
 	};
 	ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 

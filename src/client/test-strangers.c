@@ -7,7 +7,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -70,11 +72,13 @@ static void test_the_limit_of_workers(void **state)
 	node_until(get(f, 1) == 0);
 }
 
-/* Listens where the daemon should be, and says `bytes` to the first who comes. */
-static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, int fd_sent)
+/* Listens where the daemon should be, and says `bytes` to the first who comes, with `n_fds` times the descriptor. */
+#define IMPOSTOR_FDS_MAX (HELLO_N_FDS + 2)
+static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, int fd_sent,
+                          size_t n_fds)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	alignas(struct cmsghdr) char control[CMSG_SPACE(HELLO_N_FDS * sizeof(int))] = {0};
+	alignas(struct cmsghdr) char control[CMSG_SPACE(IMPOSTOR_FDS_MAX * sizeof(int))] = {0};
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n_bytes};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -84,16 +88,16 @@ static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->node.socket_path);
 	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
 	assert_int_equal(listen(listener, 8), 0);
-	if (fd_sent >= 0) {
+	if (n_fds > 0) {
 		struct cmsghdr *cmsg = (struct cmsghdr *)control;
-		int fds[HELLO_N_FDS] = {fd_sent, fd_sent, fd_sent};
 
 		message.msg_control = control;
-		message.msg_controllen = sizeof(control);
+		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(fds));
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(fds));
+		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		for (size_t i = 0; i < n_fds; i++)
+			memcpy(CMSG_DATA(cmsg) + i * sizeof(int), &fd_sent, sizeof(int));
 	}
 	pid = fork();
 	if (pid == 0) {
@@ -129,7 +133,7 @@ static void test_a_hello_of_another_version(void **state)
 	struct hello hello = good_hello();
 
 	hello.version++;
-	with_impostor(*state, &hello, sizeof(hello), -1);
+	with_impostor(*state, &hello, sizeof(hello), -1, 0);
 	assert_non_null(strstr(((struct fixture *)*state)->last_line, "shared"));
 }
 
@@ -137,23 +141,58 @@ static void test_a_hello_without_descriptors(void **state)
 {
 	struct hello hello = good_hello();
 
-	with_impostor(*state, &hello, sizeof(hello), -1);
+	with_impostor(*state, &hello, sizeof(hello), -1, 0);
+}
+
+/* How many descriptors this process has of the file that `fd` is. */
+static unsigned count_descriptors(int fd)
+{
+	struct stat wanted, st;
+	unsigned n = 0;
+
+	assert_int_equal(fstat(fd, &wanted), 0);
+	for (int i = 0; i < 1024; i++)
+		n += fstat(i, &st) == 0 && st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino;
+	return n;
+}
+
+static void with_descriptors(struct fixture *f, const struct hello *hello, size_t n_fds)
+{
+	int fd = memfd_create("foreign", MFD_CLOEXEC);
+
+	with_impostor(f, hello, sizeof(*hello), fd, n_fds);
+	assert_int_equal(count_descriptors(fd), 1);
+	close(fd);
 }
 
 static void test_a_hello_with_foreign_descriptors(void **state)
 {
 	struct hello hello = good_hello();
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	with_impostor(*state, &hello, sizeof(hello), fd);
-	close(fd);
+	with_descriptors(*state, &hello, HELLO_N_FDS);
+}
+
+/* As a later version may send them. */
+static void test_a_hello_with_more_descriptors(void **state)
+{
+	struct hello hello = good_hello();
+
+	with_descriptors(*state, &hello, HELLO_N_FDS + 1);
+}
+
+static void test_a_later_hello_with_many_more_descriptors(void **state)
+{
+	struct hello hello = good_hello();
+
+	hello.version++;
+	with_descriptors(*state, &hello, IMPOSTOR_FDS_MAX);
 }
 
 static void test_a_short_hello(void **state)
 {
 	struct hello hello = good_hello();
 
-	with_impostor(*state, &hello, 7, -1);
+	with_impostor(*state, &hello, 7, -1, 0);
 }
 
 /* ---- A worker that does not behave ---- */
@@ -254,6 +293,8 @@ int main(void)
 	    T(test_a_hello_of_another_version),
 	    T(test_a_hello_without_descriptors),
 	    T(test_a_hello_with_foreign_descriptors),
+	    T(test_a_hello_with_more_descriptors),
+	    T(test_a_later_hello_with_many_more_descriptors),
 	    T(test_a_short_hello),
 	    T(test_garbage_in_the_ring_disconnects_its_worker_only),
 	    T(test_a_worker_killed_while_it_writes),

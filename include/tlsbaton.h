@@ -20,7 +20,8 @@
  *
  * Threads: every function may be called from any thread at any time, except tlsbaton_new() and
  * tlsbaton_free(). fork(2): a handle goes on working in the child, which connects to the daemon by
- * itself on first use. No function blocks, except tlsbaton_new() (see there) and tlsbaton_gate_wait().
+ * itself on first use. No function blocks, except tlsbaton_new(), tlsbaton_session_get() after a miss (see
+ * there) and tlsbaton_gate_wait().
  *
  * Errors: 0 is done, a negative value is a negated errno, a positive one is an outcome listed at the
  * function. Outputs are untouched unless the function says 0.
@@ -169,8 +170,10 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
  * resumption makes a new session, which must not outlive the one it came from, so put it with this expiry
  * at the latest. The record is a copy: wipe it after use. `*notice` (may be NULL), for the gate: mostly 0; else the
  * session was made on this node a moment ago, by another connection, and is not yet where the policy wants it, so
- * that a response on its resumption has to wait like one on a new session. Bounded time, no system call but, for
- * such a session, the daemon's wake-up.
+ * that a response on its resumption has to wait like one on a new session. Bounded time, without a lock; no system
+ * call but, for such a session, the daemon's wake-up, and a few times a second a look after the connection, which does
+ * not block. A miss without a daemon may wait for one that has just come back with another table: 5 ms at most, one
+ * thread at a time, and no more than once an attempt to connect, which are 50 ms to 1 s apart.
  * Returns 0, TLSBATON_MISS, -EINVAL, -ENOBUFS (der_size is too small).
  */
 int tlsbaton_session_get(tlsbaton *baton, const unsigned char *id, size_t id_len,

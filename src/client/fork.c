@@ -92,6 +92,7 @@ static void in_child(void)
 
 	LIST_FOREACH (baton, &handles, entry) {
 		link_close(baton);
+		link_end_wait(baton);
 		renew_gate_fd(baton);
 		/* Failing that, there is a ring without room until a daemon brings one. The page is then still
 		 * the parent's: counting in it harms nobody. */

@@ -82,7 +82,8 @@ struct tlsbaton {
 
 	pthread_mutex_t
 	    contexts_lock;    /* while a context is made known (attach.c); taken before `lock` */
-	pthread_mutex_t lock; /* for all that follows; held for a copy, not for a wait */
+	pthread_mutex_t lock; /* for all that follows; held for a copy, or while another
+	                          * daemon's ring and table are mapped, never for a wait */
 	struct ring_producer ring;
 	uint64_t seq; /* of the last notice */
 	/* The policies of the contexts that are attached. */
@@ -91,6 +92,7 @@ struct tlsbaton {
 		unsigned n_contexts; /* 0: this place is free */
 	} policies[RING_POLICIES_MAX];
 	int socket; /* -1 when LINK_DOWN */
+	int waiting_fd; /* a duplicate of it, with which a thread waits without the lock (link_returned()); -1: none */
 	uint64_t connecting_since_ms;
 	unsigned backoff_ms;
 	bool ever_up;
@@ -120,8 +122,8 @@ void link_tick(struct tlsbaton *baton);
 /* The same now, whatever the time. */
 void link_look(struct tlsbaton *baton);
 /* Asked before a miss is believed: this process may have slept through a restart of the daemon, and look into a
- * table that is no more. Reconnects if so, which takes at most some ms, and at most once a back-off. True: there is
- * another table to look in. */
+ * table that is no more. Reconnects if so, at most once a back-off, and may wait for the hello then, 5 ms at most: one
+ * thread, without the lock. True: there is another table to look in. */
 bool link_returned(struct tlsbaton *baton);
 /* For tlsbaton_new(): connects, and waits at most `wait_ms` for the hello. */
 void link_start(struct tlsbaton *baton, unsigned wait_ms);
@@ -129,6 +131,9 @@ void link_start(struct tlsbaton *baton, unsigned wait_ms);
 void link_wake(struct tlsbaton *baton);
 /* Under the lock: closes the socket; the ring stays in use. */
 void link_close(struct tlsbaton *baton);
+/* Under the lock: closes the descriptor with which a thread waits: that thread itself, or a child, which has no such
+ * thread. */
+void link_end_wait(struct tlsbaton *baton);
 
 /* carry.c, under the lock: puts the ring behind `fd` in the place of the one in use, with the notices
  * that its daemon has not stored. Out: how many were carried over, and how many found no room. */

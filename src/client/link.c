@@ -17,6 +17,7 @@
 #include "client/handle.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -324,18 +325,41 @@ void link_tick(struct tlsbaton *baton)
 		link_look(baton);
 }
 
-static void wait_for_hello(struct tlsbaton *baton, int wait_ms)
+/* Under the lock: a descriptor of the socket to wait for its hello with, for one thread at a time; -1: there is nothing
+ * to wait for, or somebody does already. */
+static int begin_to_wait(struct tlsbaton *baton)
 {
-	struct pollfd hello = {.fd = baton->socket, .events = POLLIN};
+	if (get_state(baton) != LINK_WAITING || baton->waiting_fd >= 0 ||
+	    (uint64_t)clock_coarse_ms() - baton->connecting_since_ms >= RETURN_MS)
+		return -1;
+	/* Its own: another thread may close the socket meanwhile. */
+	baton->waiting_fd = fcntl(baton->socket, F_DUPFD_CLOEXEC, 0);
+	return baton->waiting_fd;
+}
 
-	if (get_state(baton) == LINK_WAITING && poll(&hello, 1, wait_ms) > 0)
+void link_end_wait(struct tlsbaton *baton)
+{
+	closep(&baton->waiting_fd);
+	baton->waiting_fd = -1;
+}
+
+/* Without the lock, so that the others go on; it is taken again for the hello. */
+static void wait_for_return(struct tlsbaton *baton, int fd)
+{
+	struct pollfd hello = {.fd = fd, .events = POLLIN};
+	bool has_come = poll(&hello, 1, RETURN_MS) > 0;
+
+	handle_lock(baton);
+	link_end_wait(baton);
+	if (has_come && get_state(baton) == LINK_WAITING)
 		try_hello(baton);
+	handle_unlock(baton);
 }
 
 bool link_returned(struct tlsbaton *baton)
 {
 	const struct table_view *before;
-	bool other;
+	int fd;
 
 	if (get_state(baton) == LINK_UP || pthread_mutex_trylock(&baton->lock) != 0)
 		return false;
@@ -345,18 +369,25 @@ bool link_returned(struct tlsbaton *baton)
 	    (uint64_t)clock_coarse_ms() >=
 	        atomic_load_explicit(&baton->next_look_ms, memory_order_relaxed))
 		try_connect(baton);
-	if ((uint64_t)clock_coarse_ms() - baton->connecting_since_ms < RETURN_MS)
-		wait_for_hello(baton, RETURN_MS);
-	other = atomic_load_explicit(&baton->view, memory_order_relaxed) != before;
+	fd = begin_to_wait(baton);
 	handle_unlock(baton);
-	return other;
+	if (fd >= 0)
+		wait_for_return(baton, fd);
+	/* Relaxed: only whether it is another; who uses it loads it again. */
+	return atomic_load_explicit(&baton->view, memory_order_relaxed) != before;
 }
 
+/* The lock is nobody else's yet, so here it may be held while we wait. */
 void link_start(struct tlsbaton *baton, unsigned wait_ms)
 {
 	handle_lock(baton);
 	baton->backoff_ms = BACKOFF_MS_MIN;
 	try_connect(baton);
-	wait_for_hello(baton, (int)wait_ms);
+	if (get_state(baton) == LINK_WAITING) {
+		struct pollfd hello = {.fd = baton->socket, .events = POLLIN};
+
+		if (poll(&hello, 1, (int)wait_ms) > 0)
+			try_hello(baton);
+	}
 	handle_unlock(baton);
 }

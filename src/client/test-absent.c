@@ -5,7 +5,11 @@
 #include <stdio.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -213,6 +217,65 @@ static void test_an_idle_process_finds_the_table_that_is_another(void **state)
 		assert_true(tries < 10);
 }
 
+/* What happens while a miss waits for a hello, which it does in poll(2): another thread's put, and a fork. */
+static struct {
+	struct fixture *f;
+	bool looked_at;
+	int socket_in_child; /* an exit status: 1 if the child has it, too */
+} waited;
+
+static void *put_in_thread(void *arg)
+{
+	return put(arg, 2, NULL) == 0 ? arg : NULL;
+}
+
+/* Stands before the C library's. */
+int poll(struct pollfd *fds, nfds_t n_fds, int wait_ms)
+{
+	const struct timespec wait = {.tv_sec = wait_ms / 1000,
+	                              .tv_nsec = wait_ms % 1000 * 1000000L};
+
+	if (waited.f && n_fds == 1 && wait_ms > 0) {
+		struct fixture *f = waited.f;
+		pthread_t thread;
+		void *result;
+		pid_t pid;
+
+		waited.f = NULL;
+		/* If it needed what the waiting thread holds, it would never end. */
+		assert_int_equal(pthread_create(&thread, NULL, put_in_thread, f), 0);
+		assert_int_equal(pthread_join(thread, &result), 0);
+		assert_ptr_equal(result, f);
+		pid = fork();
+		if (pid == 0)
+			_exit(fcntl(fds->fd, F_GETFD) >= 0);
+		assert_int_equal(waitpid(pid, &waited.socket_in_child, 0), pid);
+		waited.looked_at = true;
+	}
+	return ppoll(fds, n_fds, wait_ms < 0 ? NULL : &wait, NULL);
+}
+
+static void test_others_do_not_wait_with_a_miss(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	open_handle(f);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->node.socket_path);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	/* It takes connections, and says nothing. */
+	assert_int_equal(listen(listener, 8), 0);
+	waited.f = f;
+	node_until((assert_int_equal(get(f, 1), TLSBATON_MISS), waited.looked_at));
+	assert_int_equal(waited.socket_in_child, 0);
+	assert_int_equal(count(f).puts, 1);
+	close(listener);
+	assert_int_equal(unlink(f->node.socket_path), 0);
+	node_start(&f->node);
+	node_until(get(f, 2) == 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, fixture_set_up, fixture_tear_down)
 
 int main(void)
@@ -227,6 +290,7 @@ int main(void)
 	    T(test_a_hung_daemon_closes_no_gate),
 	    T(test_a_table_that_is_another),
 	    T(test_an_idle_process_finds_the_table_that_is_another),
+	    T(test_others_do_not_wait_with_a_miss),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,5 +133,7 @@ void node_reload(struct node *node, struct config *config)
 	wc = node_workers_config(config, path, sizeof(path));
 	workers_configure(node->workers, &wc);
 	keys_configure(node);
+	/* Last: what hears of peers finds them under their new numbers everywhere. */
+	repl_report(node->repl);
 	log_notice("configuration reloaded from %s", config->path);
 }

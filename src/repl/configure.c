@@ -162,8 +162,12 @@ int repl_configure(struct repl *repl, const struct repl_config *config, char *er
 	repl_use_peers(repl, peers, config->n_peers);
 	configure_keys(repl, tls);
 	repl_set_times(repl, config->gate_deadline_ms, config->heartbeat_ms);
+	return 0;
+}
+
+void repl_report(struct repl *repl)
+{
 	for (size_t i = 0; i < repl->n_peers; i++)
 		push_report(&repl->peers[i]->push);
 	repl->ops->acked(repl->arg);
-	return 0;
 }

@@ -125,11 +125,14 @@ void repl_set_times(struct repl *repl, unsigned gate_deadline_ms, unsigned heart
  * Takes over what `config` changes, for a reload; `node` and `group` must be what they were. Ends
  * connections only where it must: of a peer that is gone from the list or has another address,
  * and all when the group key or the authority is another. A renewed certificate is for new
- * connections. Peers are numbered anew. Each file is read once. On failure nothing has changed, and
- * `error` says what failed: a negated errno.
+ * connections. Peers are numbered anew, so it calls none of the caller's operations: those count in what the
+ * caller has of peers, which repl_report() is for, once that is the new one. Each file is read once. On failure nothing
+ * has changed, and `error` says what failed: a negated errno.
  */
 int repl_configure(struct repl *repl, const struct repl_config *config, char *error,
                    size_t error_size) MUST_CHECK;
+/* Tells what repl_configure() has changed: acked(), and peer_changed() for each peer whose state is another. */
+void repl_report(struct repl *repl);
 
 /* Clean stop: tries to flush what is pending for at most `flush_ms`, running the event loop; so
  * not to be called from one of its callbacks. */

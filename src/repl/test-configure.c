@@ -44,12 +44,20 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Nobody is told before they ask: numbers of peers mean something else from here on. */
 static int configure(struct group *group)
 {
+	unsigned n_acked = group->a.n_acked, n_changed = group->a.n_changed;
 	char error[256] = "";
 	int r = repl_configure(group->a.repl, &group->a.config, error, sizeof(error));
 
 	assert_true(r == 0 || error[0] != '\0');
+	assert_int_equal(group->a.n_acked, n_acked);
+	assert_int_equal(group->a.n_changed, n_changed);
+	if (r == 0) {
+		repl_report(group->a.repl);
+		assert_int_not_equal(group->a.n_acked, n_acked);
+	}
 	return r;
 }
 
@@ -138,11 +146,14 @@ static void test_a_peer_that_moves_is_dialled_anew(void **state)
 	struct group *group = *state;
 	int listener;
 	uint16_t port = testing_port();
+	unsigned n_changed;
 	struct fake *fake;
 
 	listener = testing_listen(port);
 	snprintf(group->a.addresses[0], sizeof(group->a.addresses[0]), "127.0.0.1:%u", port);
+	n_changed = group->a.n_changed;
 	assert_int_equal(configure(group), 0);
+	assert_int_equal(group->a.n_changed, n_changed + 1);
 	assert_int_equal(waited_for(&group->a), 0);
 	assert_true(node_status(&group->a, 0).from_in_sync); /* it did not move for us */
 	fake = fake_accept(group->base, &group->b.config, listener);

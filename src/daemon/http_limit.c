@@ -8,6 +8,10 @@
  * of them, which closes the descriptor. With all places taken the listener stops, and further connections wait in
  * the kernel's backlog.
  *
+ * evhttp's timeout is one of silence: a byte now and then would keep a place for ever, and a few such connections keep
+ * all from everybody. So the timer also counts how often it has met a connection, and ends one whose time is over by
+ * shutting its socket down, which evhttp sees as any other end.
+ *
  * It must be the bufferevent that closes (BEV_OPT_CLOSE_ON_FREE), not evhttp: while we hold on to it libevent
  * watches its descriptor. Closed under it, the next descriptor of that number would be taken for one that is
  * watched already, and a peer's or worker's connection would be deaf.
@@ -16,6 +20,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 
 /* What an ended connection may still send us until it is closed stays in its socket beyond this. */
 #define HTTP_INPUT_MAX 32768
@@ -45,6 +50,14 @@ static size_t limit_sweep(struct http_limit *limit)
 	return n_free;
 }
 
+/* It is let go of at the next look. */
+static void limit_end_old(struct http_limit *limit)
+{
+	for (size_t i = 0; i < HTTP_CONNECTIONS_MAX; i++)
+		if (limit->open[i] && ++limit->n_looks[i] >= HTTP_LOOKS_MAX)
+			(void)shutdown(bufferevent_getfd(limit->open[i]), SHUT_RDWR);
+}
+
 /* evhttp has accepted a connection and wants a bufferevent for it. */
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
@@ -60,6 +73,7 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
 	bufferevent_setwatermark(bev, EV_READ, 0, HTTP_INPUT_MAX);
 	bufferevent_incref(bev);
 	limit->open[place] = bev;
+	limit->n_looks[place] = 0;
 	if (n_free == 1)
 		evconnlistener_disable(limit->listener);
 	return bev;
@@ -71,6 +85,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 	size_t n_free = limit_sweep(limit);
 
 	(void)fd, (void)what;
+	limit_end_old(limit);
 	if (n_free > 0 && evconnlistener_enable(limit->listener) < 0)
 		n_free = 0;
 	if (n_free < HTTP_CONNECTIONS_MAX)

@@ -81,18 +81,25 @@ static int tear_down(void **state)
  * those pass while neither side runs. */
 #define TURNS_MAX 20000
 
-/* Sends `request` and reads until the server closes: the reply, or "" where it said nothing. */
-static const char *ask(struct bench *b, const char *request, size_t n_request)
+static int loopback_connect(uint16_t port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	                              .sin_port = htons(b->port)};
+	                              .sin_port = htons(port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Sends `request` and reads until the server closes: the reply, or "" where it said nothing. */
+static const char *ask(struct bench *b, const char *request, size_t n_request)
+{
+	int fd = loopback_connect(b->port);
 	unsigned n_turns = 0;
 	size_t n = 0, sent = 0;
 	bool open = true;
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	while (open && n_turns < TURNS_MAX) {
 		ssize_t got =
 		    send(fd, request + sent, n_request - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -287,18 +294,13 @@ static unsigned n_descriptors(void)
 static void test_too_many(void **state)
 {
 	struct bench *b = *state;
-	struct sockaddr_in address = {.sin_family = AF_INET,
-	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	                              .sin_port = htons(b->port)};
 	int fds[HTTP_CONNECTIONS_MAX + 8];
 	unsigned before;
 
 	for (int round = 0; round < 3; round++) {
 		before = n_descriptors();
 		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-			fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-			assert_int_equal(
-			    connect(fds[i], (struct sockaddr *)&address, sizeof(address)), 0);
+			fds[i] = loopback_connect(b->port);
 			event_base_loop(b->base, EVLOOP_NONBLOCK);
 		}
 		for (int i = 0; i < 20; i++)
@@ -317,6 +319,66 @@ static void test_too_many(void **state)
 	/* And one that does speak leaves its place, too. */
 	for (int i = 0; i < 3 * HTTP_CONNECTIONS_MAX; i++)
 		ASSERT_HOLDS(get(b, "/status"), "200 OK");
+}
+
+/* A byte of a request that never ends. False: the server has closed. */
+static bool drip(struct event_base *base, int fd)
+{
+	char byte;
+
+	if (send(fd, "a", 1, MSG_NOSIGNAL) < 0)
+		return false;
+	for (int i = 0; i < 3; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* Not silent, and still its time ends; the timer's looks are made here. */
+static void test_a_slow_request(void **state)
+{
+	static const char start[] = "GET /status HTTP/1.1\r\nX: ";
+	struct event_base *base = event_base_new();
+	struct evhttp *evhttp = evhttp_new(base);
+	struct http_limit limit = {0};
+	struct evhttp_bound_socket *bound = NULL;
+	unsigned n_looks = 0;
+	uint16_t port = 0;
+	int old, young;
+
+	(void)state;
+	for (int i = 0; i < 20 && !bound; i++) {
+		port = free_port();
+		bound = evhttp_bind_socket_with_handle(evhttp, "127.0.0.1", port);
+	}
+	assert_non_null(bound);
+	assert_int_equal(
+	    http_limit_init(&limit, base, evhttp, evhttp_bound_socket_get_listener(bound)), 0);
+	old = loopback_connect(port);
+	assert_int_equal(send(old, start, sizeof(start) - 1, 0), sizeof(start) - 1);
+	while (!limit.open[0])
+		event_base_loop(base, EVLOOP_ONCE);
+	event_active(limit.again, EV_TIMEOUT, 0);
+	assert_true(drip(base, old));
+	young = loopback_connect(port);
+	assert_int_equal(send(young, start, sizeof(start) - 1, 0), sizeof(start) - 1);
+	while (!limit.open[1])
+		event_base_loop(base, EVLOOP_ONCE);
+	while (limit.n_looks[0] + 1 < HTTP_LOOKS_MAX) {
+		event_active(limit.again, EV_TIMEOUT, 0);
+		assert_true(drip(base, young));
+		assert_true(limit.n_looks[0] >= HTTP_LOOKS_MAX || drip(base, old));
+	}
+	event_active(limit.again, EV_TIMEOUT, 0);
+	for (; drip(base, old) || limit.open[0]; n_looks++) {
+		assert_true(n_looks < TURNS_MAX);
+		event_active(limit.again, EV_TIMEOUT, 0);
+	}
+	assert_true(limit.n_looks[1] >= HTTP_LOOKS_MAX || drip(base, young));
+	close(old);
+	close(young);
+	evhttp_free(evhttp);
+	http_limit_deinit(&limit);
+	event_base_free(base);
 }
 
 static void on_byte(evutil_socket_t fd, short what, void *arg)
@@ -392,6 +454,7 @@ int main(void)
 	    cmocka_unit_test(test_metrics_of_a_hostile_status),
 	    cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_too_many, set_up, tear_down),
+	    cmocka_unit_test(test_a_slow_request),
 	    cmocka_unit_test_setup_teardown(test_words_of_libevent, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_deaf_descriptor_is_left, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(test_no_memory_for_a_status, set_up, tear_down),

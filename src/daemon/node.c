@@ -245,8 +245,8 @@ static int start_repl(struct node *node, const struct config *config, char *erro
 /* ---- Time ---- */
 
 /* Expiry follows the wall clock, which all nodes share. A jump is said aloud: forward, it ends
- * sessions early (a full handshake each); backward, they live longer by as much, up to the table's
- * own limit. */
+ * sessions early (a full handshake each); backward, they live longer by as much, but
+ * for TABLE_LIFETIME_MAX_S at most, which the next sweep sees to. */
 static void watch_clock(struct node *node)
 {
 	int64_t skew = clock_wall_ms() - clock_monotonic_us() / 1000;

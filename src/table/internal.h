@@ -18,6 +18,7 @@ struct sweep {
 	uint64_t position;  /* where the pass stands */
 	uint64_t chunk;     /* number of the chunk that is being looked through; 0: none */
 	uint64_t end_chunk; /* number of the last one of this pass */
+	int64_t now_s;      /* when table_expire() was last called, or the table opened */
 };
 
 /* Bytes evicted before their time, by when that would have been: see wanted.c. */
@@ -68,6 +69,7 @@ bool log_record_check(const struct table *table, uint64_t position, struct recor
 uint64_t log_append(struct table *table, const struct key *key, const struct table_record *record,
                     int64_t expires_s, int64_t now_s);
 void log_key(const struct table *table, uint64_t position, struct key *key);
+int64_t log_clamp(const struct table *table, uint64_t position, int64_t now_s);
 void log_kill(struct table *table, uint64_t position);
 void log_drop_oldest(struct table *table, int64_t now_s);
 void log_wipe(struct table *table, uint64_t position, uint64_t n_bytes);
@@ -92,7 +94,7 @@ void file_boot_id(uint64_t boot[2]);
 const char *recover(struct table *table, int64_t now_s);
 
 /* sweep.c */
-int sweep_init(struct sweep *sweep, uint64_t log_bytes) MUST_CHECK;
+int sweep_init(struct sweep *sweep, uint64_t log_bytes, int64_t now_s) MUST_CHECK;
 void sweep_deinit(struct sweep *sweep);
 void sweep_reset(struct sweep *sweep);
 void sweep_note(struct sweep *sweep, uint64_t position, int64_t expires_s);

@@ -81,6 +81,22 @@ void log_drop_oldest(struct table *table, int64_t now_s)
 	log_wipe(table, tail, meta.bytes);
 }
 
+/*
+ * When the live record at `position` expires. One that does so later than any put allows has seen the clock set back, and
+ * does at the limit from now on. Readers load the word once, and take either for good.
+ */
+int64_t log_clamp(const struct table *table, uint64_t position, int64_t now_s)
+{
+	word_t *record = log_at(table, position);
+	int64_t expires_s = record_expires_s(record);
+
+	if (expires_s > now_s + TABLE_LIFETIME_MAX_S) {
+		expires_s = now_s + TABLE_LIFETIME_MAX_S;
+		word_store(&record[RECORD_TIMES], record_times_pack(expires_s, now_s));
+	}
+	return expires_s;
+}
+
 /* The key of a live record. */
 void log_key(const struct table *table, uint64_t position, struct key *key)
 {

@@ -48,16 +48,10 @@ static const char *recover_check_log(struct table *table)
 
 static void recover_record(struct table *table, uint64_t position, int64_t now_s)
 {
-	word_t *record = log_at(table, position);
-	int64_t expires_s = record_expires_s(record);
 	struct key key;
 	word_t *slot;
 
-	if (expires_s > now_s + TABLE_LIFETIME_MAX_S) {
-		expires_s = now_s + TABLE_LIFETIME_MAX_S;
-		word_store(&record[RECORD_TIMES], record_times_pack(expires_s, now_s));
-	}
-	sweep_note(&table->sweep, position, expires_s);
+	sweep_note(&table->sweep, position, log_clamp(table, position, now_s));
 	log_key(table, position, &key);
 	slot = index_find(table, &key);
 	if (!slot) {

@@ -8,6 +8,9 @@
  * were when it began, skips every chunk that has nothing due, and works out anew the time of each that it
  * looks through (to its end, also where the head has moved on meanwhile). Chunks are numbered by position, not by place in the ring, so the two ends of a full ring
  * never share one. All this lives in the writer's memory, and is rebuilt by recover.c.
+ *
+ * A clock that was set back makes sessions live longer than any put allows. So when time goes backwards every chunk is
+ * due once more, and what expires too far away is clamped.
  */
 #include "table/internal.h"
 
@@ -17,7 +20,7 @@
 #define SWEEP_CHUNKS_WANTED 1024
 _Static_assert(RECORD_BYTES_MAX <= 1 << SWEEP_CHUNK_BITS_MIN, "a record starts in every chunk");
 
-int sweep_init(struct sweep *sweep, uint64_t log_bytes)
+int sweep_init(struct sweep *sweep, uint64_t log_bytes, int64_t now_s)
 {
 	unsigned bits = SWEEP_CHUNK_BITS_MIN;
 	size_t n_chunks = 1;
@@ -32,6 +35,7 @@ int sweep_init(struct sweep *sweep, uint64_t log_bytes)
 	sweep->n_chunks = n_chunks;
 	sweep->chunk_bits = bits;
 	sweep->running = false;
+	sweep->now_s = now_s;
 	return 0;
 }
 
@@ -73,12 +77,14 @@ static void sweep_record(struct table *table, int64_t now_s)
 	const word_t *record = log_at(table, sweep->position);
 	struct record_meta meta = record_meta_unpack(word_load(&record[RECORD_META]));
 	uint64_t position = sweep->position;
+	int64_t expires_s;
 
 	sweep->position += meta.bytes;
 	if (!(word_load(&record[RECORD_STAMP]) & RECORD_LIVE))
 		return;
-	if (record_expires_s(record) > now_s) {
-		sweep_note(sweep, position, record_expires_s(record));
+	expires_s = log_clamp(table, position, now_s);
+	if (expires_s > now_s) {
+		sweep_note(sweep, position, expires_s);
 		return;
 	}
 	if (!(meta.flags & TABLE_TOMBSTONE))
@@ -130,10 +136,21 @@ static bool sweep_run(struct table *table, int64_t now_s, size_t n_max)
 	return false;
 }
 
+static void sweep_watch_clock(struct sweep *sweep, int64_t now_s)
+{
+	if (now_s < sweep->now_s) {
+		for (size_t i = 0; i < sweep->n_chunks; i++)
+			sweep->chunks[i].due_s = INT64_MIN;
+		sweep->running = false;
+	}
+	sweep->now_s = now_s;
+}
+
 bool table_expire(struct table *table, int64_t now_s, size_t n_max)
 {
 	uint64_t tail;
 
+	sweep_watch_clock(&table->sweep, now_s);
 	while ((tail = writer_tail(table)) != writer_head(table)) {
 		const word_t *record = log_at(table, tail);
 

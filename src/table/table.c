@@ -170,7 +170,7 @@ int table_open(struct table **out, const char *path, uint64_t size_bytes, bool l
 	table->size_bytes = layout_round(size_bytes);
 	if (!layout_init(&table->layout, table->size_bytes))
 		return -EINVAL;
-	r = sweep_init(&table->sweep, table->layout.log_bytes);
+	r = sweep_init(&table->sweep, table->layout.log_bytes, now_s);
 	if (r < 0)
 		return r;
 	outcome = table_open_file(table, path, lock, now_s, why, why_size);

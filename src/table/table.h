@@ -110,7 +110,8 @@ int table_put(struct table *table, const struct table_record *record, int64_t no
  * Wipes what has expired: moves the tail past it, and sweeps in place shorter-lived records that stand
  * behind longer-lived ones. Looks at no more than `n_max` records; call it again soon while it returns
  * true (there was more to do). Every record is looked at often enough that none outlives its expiry by
- * more than a full sweep.
+ * more than a full sweep. Where `now_s` is earlier than at the last call, all are looked at, and none lives longer than
+ * TABLE_LIFETIME_MAX_S from then on.
  */
 bool table_expire(struct table *table, int64_t now_s, size_t n_max);
 

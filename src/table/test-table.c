@@ -477,6 +477,37 @@ static void test_positions_run_out(void **state)
 	assert_int_equal(session_get(f->view, &old, NOW), 0);
 }
 
+/* A month back: what was to live for minutes lives for the longest lifetime, and no month. */
+static void test_a_clock_that_is_set_back(void **state)
+{
+	const int64_t back = NOW - 30 * 86400, end = back + TABLE_LIFETIME_MAX_S;
+	struct fixture *f = *state;
+	struct table_stats stats;
+	struct session s;
+
+	for (uint64_t i = 0; i < 1000; i++) { /* several chunks */
+		session_make(&s, i, 1, 32, 130);
+		assert_int_equal(
+		    session_put(f->table, &s, NOW + 300 + (int64_t)(i % 7), NOW, 0, NULL), 0);
+	}
+	while (table_expire(f->table, back, 100))
+		;
+	for (uint64_t i = 0; i < 1000; i++) {
+		session_make(&s, i, 1, 32, 130);
+		assert_int_equal(session_get(f->view, &s, end - 1), 0);
+		assert_int_equal(session_get(f->view, &s, end), TABLE_MISS);
+	}
+	/* Forward it is as ever: nothing has become shorter, and all of it goes. */
+	assert_false(table_expire(f->table, end - 1, 100));
+	table_stats(f->table, &stats);
+	assert_int_equal(stats.n_live, 1000);
+	while (table_expire(f->table, end, 100))
+		;
+	table_stats(f->table, &stats);
+	assert_int_equal(stats.n_live, 0);
+	assert_int_equal(stats.n_expired, 1000);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -497,6 +528,7 @@ int main(void)
 	    TEST(test_bytes_wanted_do),
 	    TEST(test_displacement),
 	    TEST(test_positions_run_out),
+	    TEST(test_a_clock_that_is_set_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

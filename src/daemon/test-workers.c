@@ -8,12 +8,15 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "daemon/tickets.h"
 #include "daemon/worker.h"
+#include "ring/hello.h"
 #include "tlsbaton.h"
 
 struct fixture {
@@ -272,6 +275,53 @@ static void test_a_warning_says_how_many_it_stands_for_if_any(void **state)
 	assert_non_null(strstr(said_of_a_refusal(f), "refused: its user (2 more were)\n"));
 }
 
+static int knock(const struct fixture *f)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	memcpy(address.sun_path, f->socket_path, strlen(f->socket_path));
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Whether the daemon said why, before it closed. */
+static bool was_told(int fd)
+{
+	struct hello hello;
+	ssize_t n = recv(fd, &hello, sizeof(hello), 0);
+
+	close(fd);
+	assert_true(n == 0 || (n == sizeof(hello) && hello.status == HELLO_TOO_MANY));
+	return n > 0;
+}
+
+/* Who knocks again and again costs little: only some are told why, until the next heartbeat. */
+static void test_a_flood_of_who_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct workers_stats stats;
+	unsigned n_told = 0;
+	int fds[60];
+
+	f->config.n_max = 1;
+	workers_configure(f->workers, &f->config);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = knock(f);
+	run_until(f, (workers_stats(f->workers, &stats), stats.n_refused > 0));
+	/* All in one turn of the loop, so no heartbeat came between. */
+	assert_int_equal(stats.n_refused, ARRAY_SIZE(fds));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		n_told += was_told(fds[i]);
+	assert_int_equal(n_told, 16);
+	do {
+		const uint64_t n_before = stats.n_refused;
+
+		fds[0] = knock(f);
+		run_until(f, (workers_stats(f->workers, &stats), stats.n_refused > n_before));
+	} while (!was_told(fds[0]));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -283,6 +333,7 @@ int main(void)
 	    T(test_positions_that_start_over_hold_no_gate),
 	    T(test_a_worker_without_ticket_keys_shares_its_sessions),
 	    T(test_a_warning_says_how_many_it_stands_for_if_any),
+	    T(test_a_flood_of_who_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

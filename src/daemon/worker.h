@@ -53,7 +53,8 @@ struct workers {
 	int64_t paced_us;
 	struct event *acceptable, *look, *doze, *heartbeat;
 	bool accepting;
-	bool dropped; /* a worker is gone since the last heartbeat */
+	bool dropped;    /* a worker is gone since the last heartbeat */
+	unsigned n_told; /* refusals since then */
 	struct worker_list all, busy;
 	uint64_t acked_position;
 	struct workers_stats stats; /* of workers that are gone */

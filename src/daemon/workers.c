@@ -4,6 +4,10 @@
  * Who may connect is decided by SO_PEERCRED, which the kernel vouches for, not by the socket's mode: the
  * refused one gets a reason it can log. What comes over the socket afterwards is not even read for its
  * contents.
+ *
+ * So any user of this machine may knock, as often as he likes. To be told why costs the daemon several times what a
+ * look at who it is does, so only so many are told between two heartbeats. The others are closed at once: the queue
+ * that they fill drains the faster, and who is admitted finds a place in it.
  */
 #include "daemon/workers.h"
 
@@ -19,7 +23,8 @@
 
 #define WORKERS_HEARTBEAT_MS 100 /* a tenth of RING_DEAD_MS */
 #define WORKERS_BACKLOG 128
-#define WORKERS_ACCEPTS 16 /* connections a turn of the loop */
+#define WORKERS_ACCEPTS 64 /* connections a turn of the loop */
+#define WORKERS_TOLD 16    /* refusals with a reason, a heartbeat */
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 {
@@ -31,6 +36,7 @@ static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	workers->dropped = false;
+	workers->n_told = 0;
 	TAILQ_FOREACH (worker, &workers->all, entry) {
 		/* Relaxed: it says only that we ran at this time. */
 		atomic_store_explicit(&worker->page->heartbeat_ms, now, memory_order_relaxed);
@@ -110,6 +116,8 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 	char why[128];
 
 	workers->stats.n_refused++;
+	if (workers->n_told++ >= WORKERS_TOLD)
+		return;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(workers, fd, status, 0, NULL, 0);
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer);

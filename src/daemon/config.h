@@ -90,8 +90,8 @@ void config_free(struct config *config); /* wipes the group key; NULL is fine */
 #define CONFIG_KEY_PREFIX "tlsbaton-group-key-1:"
 
 /* Reads a key file: one line as `tlsbaton keygen` writes it, of mode and owner as
- * config_check_private() wants, and not in a directory (that of a link's target included) that
- * everybody may write. `owner` and `gid` are the daemon's user and its group. */
+ * config_check_private() wants, and not in a directory (of a link, its target's) that others may write.
+ * `owner` and `gid` are the daemon's user and its group. */
 int config_read_key(const char *path, uid_t owner, gid_t gid, uint8_t key[REPL_KEY_BYTES],
                     char *error, size_t error_size) MUST_CHECK;
 

@@ -1,7 +1,8 @@
 /*
  * The group key's file. Whoever reads it can join the group and be sent every session, and whoever
- * writes it can cut a node off; so a file that others may read or replace is refused, not merely
- * reported.
+ * writes it can cut a node off; so a file that others may read or change is refused, not merely
+ * reported. So is one in a directory where others may put another in its place. Directories further up
+ * are not looked at: whoever may write there has more of this machine than a key.
  *
  * There is one recipe, and every remedy names it: owner root, the group of the daemon's user, mode 0640.
  * The packaged unit starts the daemon as its user. Where root starts it, a key that belongs to root with mode
@@ -54,10 +55,17 @@ static int key_fail_errno(const char *path, gid_t gid, int r, char *error, size_
 	return r;
 }
 
-/* A file in a directory that others may write can be replaced by them. Sticky directories are safe.
- */
-static int key_check_directory(const char *real, const char *path, gid_t gid, char *error,
-                               size_t error_size)
+/* Others who may write a directory can replace what is in it. In a sticky one only its owner can. */
+static bool key_directory_is_safe(const struct stat *st, uid_t owner)
+{
+	if (st->st_uid != 0 && st->st_uid != geteuid() && st->st_uid != owner)
+		return false;
+	return st->st_mode & S_ISVTX ||
+	       !(st->st_mode & S_IWOTH || (st->st_mode & S_IWGRP && st->st_gid != 0));
+}
+
+static int key_check_directory(const char *real, const char *path, uid_t owner, gid_t gid,
+                               char *error, size_t error_size)
 {
 	char copy[PATH_MAX];
 	struct stat st;
@@ -67,10 +75,11 @@ static int key_check_directory(const char *real, const char *path, gid_t gid, ch
 	parent = dirname(copy);
 	if (stat(parent, &st) < 0)
 		return key_fail_errno(path, gid, -errno, error, error_size);
-	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX)) {
+	if (!key_directory_is_safe(&st, owner)) {
 		snprintf(error, error_size,
-		         "%s: lies in a directory that everybody may write; chmod o-w %s", path,
-		         parent);
+		         "%s: lies in a directory that others may write; chown root %s && "
+		         "chmod go-w %s",
+		         path, parent, parent);
 		return -EINVAL;
 	}
 	return 0;
@@ -165,7 +174,7 @@ int config_read_key(const char *path, uid_t owner, gid_t gid, uint8_t key[REPL_K
 
 	if (!realpath(path, real))
 		return key_fail_errno(path, gid, -errno, error, error_size);
-	r = key_check_directory(real, path, gid, error, error_size);
+	r = key_check_directory(real, path, owner, gid, error, error_size);
 	if (r < 0)
 		return r;
 	fd = open(real, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW);

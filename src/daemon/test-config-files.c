@@ -88,7 +88,23 @@ static void test_key_files(void **state)
 	unlink(place->key);
 	assert_int_equal(symlink(inside, place->key), 0);
 	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), -EINVAL);
-	assert_non_null(strstr(error, "chmod o-w"));
+	assert_non_null(strstr(error, "chmod go-w"));
+	assert_int_equal(chmod(directory, 01777), 0);
+	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chmod(directory, 0775), 0);
+		assert_int_equal(chown(directory, 0, 12345), 0);
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
+		                 -EINVAL);
+		assert_int_equal(chown(directory, 0, 0), 0); /* root's own group */
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
+		assert_int_equal(chown(directory, 12345, 0), 0);
+		assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)),
+		                 -EINVAL);
+		assert_int_equal(config_read_key(place->key, 12345, own, key, error, sizeof(error)),
+		                 0);
+		assert_int_equal(chown(directory, 0, 0), 0);
+	}
 	assert_int_equal(chmod(directory, 0755), 0);
 	assert_int_equal(config_read_key(place->key, 0, own, key, error, sizeof(error)), 0);
 	if (geteuid() == 0) {

@@ -294,7 +294,6 @@ static int set_service_address(struct config_parse *p, cfg_t *section, const cha
                                void *slot, char *why)
 {
 	struct vip_config *service = &p->config->service;
-	struct sockaddr_storage address;
 	int r;
 
 	(void)section, (void)slot;
@@ -303,19 +302,13 @@ static int set_service_address(struct config_parse *p, cfg_t *section, const cha
 		         VIP_ADDRESSES_MAX);
 		return -EINVAL;
 	}
-	r = config_value_cidr(&address, value, why);
+	r = vip_check_address(service, value, why, CONFIG_WHY_MAX);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < service->n_addresses; i++) {
-		if (config_same_address(&address, &p->addresses[i])) {
-			snprintf(why, CONFIG_WHY_MAX, "%s is given twice; write it once", value);
-			return -EINVAL;
-		}
-	}
 	service->addresses[service->n_addresses] = strdup(value);
 	if (!service->addresses[service->n_addresses])
 		return -ENOMEM;
-	p->addresses[service->n_addresses++] = address;
+	service->n_addresses++;
 	return 0;
 }
 

@@ -28,7 +28,6 @@ struct config_parse {
 	/* What config.c compares after the last line. */
 	struct sockaddr_storage listen, peers[REPL_PEERS_MAX];
 	int peer_lines[REPL_PEERS_MAX];
-	struct sockaddr_storage addresses[VIP_ADDRESSES_MAX];
 };
 
 struct config_option {

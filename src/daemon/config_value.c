@@ -240,39 +240,6 @@ int config_value_endpoint(struct sockaddr_storage *out, const char *text, char *
 	return 0;
 }
 
-int config_value_cidr(struct sockaddr_storage *out, const char *text, char *why)
-{
-	int family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	unsigned max = family == AF_INET6 ? 128 : 32;
-	char host[INET6_ADDRSTRLEN];
-	const char *slash = strchr(text, '/');
-	size_t n = slash ? (size_t)(slash - text) : strlen(text);
-	struct sockaddr_storage ss;
-	const char *end;
-	uint64_t prefix;
-
-	if (n >= sizeof(host))
-		return value_fail(why, "'%s' is not an IP address; write one like 10.77.0.10/24",
-		                  text);
-	memcpy(host, text, n);
-	host[n] = '\0';
-	if (value_ip(&ss, family, host, 0) < 0)
-		return value_fail(why, "'%s' is not an IP address; write one like 10.77.0.10/24",
-		                  text);
-	if (!slash)
-		return value_fail(
-		    why,
-		    "the address '%s' has no prefix length; write %s/%u, or the length of "
-		    "its network",
-		    text, text, family == AF_INET6 ? 64 : 24);
-	if (value_digits(&prefix, slash + 1, &end) < 0 || *end != '\0' || prefix == 0 ||
-	    prefix > max)
-		return value_fail(why, "'%s' is not a prefix length; write one from 1 to %u",
-		                  slash + 1, max);
-	*out = ss;
-	return 0;
-}
-
 int config_value_user(uid_t *uid, gid_t *gid, const char *text, char *why)
 {
 	const struct passwd *pw = getpwnam(text);

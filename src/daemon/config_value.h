@@ -45,9 +45,6 @@ int config_value_path(const char *text, size_t max, char *why) MUST_CHECK;
 /* "192.0.2.7:7410" or "[2001:db8::7]:7410". `out` may not be NULL. */
 int config_value_endpoint(struct sockaddr_storage *out, const char *text, char *why) MUST_CHECK;
 
-/* "10.77.0.10/24" or "2001:db8::10/64": a host's address in its network. */
-int config_value_cidr(struct sockaddr_storage *out, const char *text, char *why) MUST_CHECK;
-
 int config_value_user(uid_t *uid, gid_t *gid, const char *text, char *why) MUST_CHECK;
 int config_value_group(gid_t *gid, const char *text, char *why) MUST_CHECK;
 

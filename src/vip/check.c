@@ -81,6 +81,8 @@ static const char *vip_unfit(const struct netlink_address *address)
 	return NULL;
 }
 
+#define VIP_NO_ADDRESS "\"%s\" is not an address; write one like 192.0.2.10/24 or 2001:db8::10/64"
+
 int vip_parse(struct netlink_address *out, const char *text, char *error, size_t error_size)
 {
 	struct netlink_address address = {.family = strchr(text, ':') ? AF_INET6 : AF_INET};
@@ -89,29 +91,49 @@ int vip_parse(struct netlink_address *out, const char *text, char *error, size_t
 	char ip[INET6_ADDRSTRLEN], *end;
 
 	if (!slash)
-		return vip_fail(error, error_size, -EINVAL,
-		                "address \"%s\" has no prefix length: write \"%s/%lu\"", text, text,
-		                prefix_max);
+		return vip_fail(
+		    error, error_size, -EINVAL,
+		    "address \"%s\" has no prefix length; write %s/%d, or the length of "
+		    "its network",
+		    text, text, address.family == AF_INET ? 24 : 64);
 	if ((size_t)(slash - text) >= sizeof(ip))
-		return vip_fail(error, error_size, -EINVAL, "\"%s\" is not an address", text);
+		return vip_fail(error, error_size, -EINVAL, VIP_NO_ADDRESS, text);
 	memcpy(ip, text, (size_t)(slash - text));
 	ip[slash - text] = '\0';
 	if (inet_pton(address.family, ip, address.bytes) != 1)
-		return vip_fail(error, error_size, -EINVAL,
-		                "\"%s\" is not an address: write one like 192.0.2.10/24 or "
-		                "2001:db8::10/64",
-		                text);
+		return vip_fail(error, error_size, -EINVAL, VIP_NO_ADDRESS, text);
 	prefix = strtoul(slash + 1, &end, 10);
 	if (slash[1] < '0' || slash[1] > '9' || *end || prefix < 1 || prefix > prefix_max)
 		return vip_fail(error, error_size, -EINVAL,
-		                "address \"%s\" needs a prefix length from 1 to %lu", text,
-		                prefix_max);
+		                "address \"%s\" needs a prefix length; write one from 1 to %lu",
+		                text, prefix_max);
 	address.prefix = (uint8_t)prefix;
 	why = vip_unfit(&address);
 	if (why)
-		return vip_fail(error, error_size, -EINVAL, "address \"%s\" %s", text, why);
+		return vip_fail(error, error_size, -EINVAL,
+		                "address \"%s\" %s; write that of a host", text, why);
 	*out = address;
 	return 0;
+}
+
+bool vip_same_address(const struct netlink_address *a, const struct netlink_address *b)
+{
+	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
+}
+
+int vip_check_address(const struct vip_config *config, const char *text, char *error,
+                      size_t error_size)
+{
+	struct netlink_address address = {0}, other = {0};
+	int r = vip_parse(&address, text, error, error_size);
+
+	for (size_t i = 0; r == 0 && i < config->n_addresses; i++) {
+		r = vip_parse(&other, config->addresses[i], error, error_size);
+		if (r == 0 && vip_same_address(&address, &other))
+			r = vip_fail(error, error_size, -EINVAL,
+			             "address \"%s\" is given twice; remove one", text);
+	}
+	return r;
 }
 
 int vip_effective(const char *name, uint32_t own, uint32_t *out)

@@ -48,10 +48,9 @@ static int vip_add_address(struct vip *vip, const char *text, char *error, size_
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < vip->n_addresses; i++)
-		if (address.family == vip->addresses[i].family &&
-		    memcmp(address.bytes, vip->addresses[i].bytes, sizeof(address.bytes)) == 0)
+		if (vip_same_address(&address, &vip->addresses[i]))
 			return vip_fail(error, error_size, -EINVAL,
-			                "address \"%s\" is given twice: remove one", text);
+			                "address \"%s\" is given twice; remove one", text);
 	vip->addresses[vip->n_addresses++] = address;
 	return 0;
 }

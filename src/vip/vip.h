@@ -30,6 +30,11 @@ struct vip_config {
 	    interface_down; /* paper mode: letting go takes the interface down, taking brings it up */
 };
 
+/* Whether `text` can be one more address of `config`: a host's address in its network, and none that is there already.
+ * 0, or -EINVAL with a line in `error`. */
+int vip_check_address(const struct vip_config *config, const char *text, char *error,
+                      size_t error_size) MUST_CHECK;
+
 struct vip;
 
 /* Checks the configuration against the machine (interface exists, addresses parse and are given once).

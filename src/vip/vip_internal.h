@@ -33,6 +33,9 @@ const char *vip_text(const struct netlink_address *address, char text[VIP_TEXT_B
 int vip_parse(struct netlink_address *out, const char *text, char *error,
               size_t error_size) MUST_CHECK;
 
+/* Whatever their prefixes. */
+bool vip_same_address(const struct netlink_address *a, const struct netlink_address *b);
+
 /* The larger of net.ipv4.conf.all.`name` and `own` is what the kernel goes by. */
 int vip_effective(const char *name, uint32_t own, uint32_t *out) MUST_CHECK;
 

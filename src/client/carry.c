@@ -70,8 +70,7 @@ static void commit_counters(struct tlsbaton *baton)
 	}
 }
 
-int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_carried,
-               size_t *n_lost)
+int carry_over(struct tlsbaton *baton, int fd, size_t *n_carried, size_t *n_lost)
 {
 	struct ring_producer ring;
 	struct ring_page *page;
@@ -81,11 +80,6 @@ int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_ca
 	r = ring_map(fd, &page, &data);
 	if (r < 0)
 		return r;
-	if (page->data_bytes != ring_bytes) {
-		ring_unmap_data(data, page->data_bytes, false);
-		ring_unmap_page(page);
-		return -EPROTO;
-	}
 	/* The daemon's lock holds for as long as it lives; ours is for the time after, where the limit allows it. */
 	(void)!ring_lock(data, page->data_bytes);
 	ring_producer_init(&ring, page, data);

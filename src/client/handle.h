@@ -137,8 +137,7 @@ void link_end_wait(struct tlsbaton *baton);
 
 /* carry.c, under the lock: puts the ring behind `fd` in the place of the one in use, with the notices
  * that its daemon has not stored. Out: how many were carried over, and how many found no room. */
-int carry_over(struct tlsbaton *baton, int fd, uint64_t ring_bytes, size_t *n_carried,
-               size_t *n_lost) MUST_CHECK;
+int carry_over(struct tlsbaton *baton, int fd, size_t *n_carried, size_t *n_lost) MUST_CHECK;
 /* Under the lock: forgets notices at the front of a ring without daemon whose sessions have expired. */
 void carry_expire(struct tlsbaton *baton);
 

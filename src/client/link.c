@@ -176,7 +176,7 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 		return r;
 	has_keys =
 	    greeting->fds[2] >= 0 && ticket_page_map_over(baton->tickets, greeting->fds[2]) == 0;
-	r = carry_over(baton, greeting->fds[0], greeting->hello.ring_bytes, &n_carried, &n_lost);
+	r = carry_over(baton, greeting->fds[0], &n_carried, &n_lost);
 	if (r < 0)
 		return r;
 	/* Without it polled gates open at their deadline: no reason to go without a daemon. */

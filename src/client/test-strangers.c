@@ -121,11 +121,8 @@ static void with_impostor(struct fixture *f, const void *bytes, size_t n_bytes, 
 
 static struct hello good_hello(void)
 {
-	return (struct hello){.magic = HELLO_MAGIC,
-	                      .version = HELLO_VERSION,
-	                      .size = sizeof(struct hello),
-	                      .gate_deadline_ms = 20,
-	                      .ring_bytes = 1 << 20};
+	return (struct hello){
+	    .magic = HELLO_MAGIC, .version = HELLO_VERSION, .size = sizeof(struct hello)};
 }
 
 static void test_a_hello_of_another_version(void **state)

@@ -69,16 +69,13 @@ static enum hello_status judge(const struct workers *workers, int fd)
 	return workers->stats.n_connected < config->n_max ? HELLO_WELCOME : HELLO_TOO_MANY;
 }
 
-static int send_hello(const struct workers *workers, int fd, enum hello_status status,
-                      uint64_t ring_bytes, const int *fds, size_t n_fds)
+static int send_hello(int fd, enum hello_status status, const int *fds, size_t n_fds)
 {
 	struct hello hello = {
 	    .magic = HELLO_MAGIC,
 	    .version = HELLO_VERSION,
 	    .size = sizeof(hello),
 	    .status = status,
-	    .gate_deadline_ms = workers->config.gate_deadline_ms,
-	    .ring_bytes = ring_bytes,
 	};
 	struct iovec iov = {.iov_base = &hello, .iov_len = sizeof(hello)};
 	alignas(struct cmsghdr) char control[CMSG_SPACE(HELLO_N_FDS * sizeof(int))] = {0};
@@ -119,7 +116,7 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 	if (workers->n_told++ >= WORKERS_TOLD)
 		return;
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
-	(void)send_hello(workers, fd, status, 0, NULL, 0);
+	(void)send_hello(fd, status, NULL, 0);
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer);
 	if (status == HELLO_TOO_MANY)
 		snprintf(why, sizeof(why), "there are %u already; raise workers-max",
@@ -155,8 +152,7 @@ static int welcome(struct workers *workers, int fd)
 	                      memory_order_relaxed);
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
-	r = send_hello(workers, fd, HELLO_WELCOME, worker->data_bytes,
-	               (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd},
+	r = send_hello(fd, HELLO_WELCOME, (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd},
 	               tickets_fd < 0 ? HELLO_N_FDS - 1 : HELLO_N_FDS);
 	if (r < 0)
 		return r;

@@ -29,9 +29,7 @@ struct hello {
 	uint16_t version;
 	uint16_t size; /* sizeof(struct hello) */
 	uint32_t status;
-	uint32_t gate_deadline_ms;
-	uint64_t ring_bytes; /* of the ring's data */
 };
-_Static_assert(sizeof(struct hello) == 24, "no padding: all bytes of it are sent");
+_Static_assert(sizeof(struct hello) == 12, "no padding: all bytes of it are sent");
 
 #endif

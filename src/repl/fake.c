@@ -209,7 +209,7 @@ void fake_say_ack(struct fake *fake, uint64_t position, uint64_t n_records)
 {
 	struct wire_writer writer = wire_writer(frame_bytes, sizeof(frame_bytes));
 
-	wire_encode_ack(&writer, &(struct wire_ack){position, n_records, 0});
+	wire_encode_ack(&writer, &(struct wire_ack){position, n_records});
 	fake_send_frame(fake, &writer);
 }
 

@@ -273,11 +273,8 @@ void receiver_fill(struct receiver *receiver, struct wire_writer *writer)
 	if (receiver->answer_due && receiver->peer)
 		receiver_fill_answer(receiver, writer);
 	if (receiver->ack_due) {
-		struct wire_ack ack = {receiver->position, receiver->n_records, 0};
-		struct table_stats stats;
+		struct wire_ack ack = {receiver->position, receiver->n_records};
 
-		table_stats(receiver->repl->table, &stats);
-		ack.n_live = stats.n_live;
 		wire_encode_ack(writer, &ack);
 	}
 	if (receiver->pong_due)

@@ -83,7 +83,6 @@ void repl_fill_hello(const struct repl *repl, struct wire_hello *hello)
 	memcpy(hello->group, repl->group, sizeof(hello->group));
 	hello->dialect = (uint32_t)OpenSSL_version_num();
 	hello->epoch = table_epoch(repl->table);
-	hello->head = table_head(repl->table);
 	hello->wall_ms = repl_wall_ms(repl);
 	hello->heartbeat_ms = (uint32_t)(repl->heartbeat_us / 1000);
 	hello->role = repl->role;

@@ -54,7 +54,6 @@ static void wire_put_hello(struct wire_writer *writer, const struct wire_hello *
 	wire_put_name(writer, hello->group);
 	wire_put_u32(writer, hello->dialect);
 	wire_put_u64(writer, hello->epoch);
-	wire_put_u64(writer, hello->head);
 	wire_put_u64(writer, (uint64_t)hello->wall_ms);
 	wire_put_u32(writer, hello->heartbeat_ms);
 	wire_put_role(writer, &hello->role);
@@ -97,7 +96,6 @@ void wire_encode_ack(struct wire_writer *writer, const struct wire_ack *ack)
 
 	wire_put_u64(writer, ack->position);
 	wire_put_u64(writer, ack->n_records);
-	wire_put_u64(writer, ack->n_live);
 	wire_end(writer, frame, WIRE_ACK);
 }
 

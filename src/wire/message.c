@@ -9,9 +9,8 @@
 #include <openssl/crypto.h>
 
 #define WIRE_IDENTITY_BYTES (WIRE_MAGIC_BYTES + 2)
-/* Magic, version, two names of one byte, dialect, epoch, head, wall, heartbeat, term, active, no
- * fingerprint. */
-#define WIRE_HELLO_MIN (WIRE_IDENTITY_BYTES + 2 + 2 + 4 + 8 + 8 + 8 + 4 + 8 + 1 + 1)
+/* Magic, version, two names of one byte, dialect, epoch, wall, heartbeat, term, active, no fingerprint. */
+#define WIRE_HELLO_MIN (WIRE_IDENTITY_BYTES + 2 + 2 + 4 + 8 + 8 + 4 + 8 + 1 + 1)
 
 static const struct {
 	uint32_t least, most;
@@ -24,7 +23,7 @@ static const struct {
     [WIRE_RECORDS] = {8 + WIRE_RECORD_BYTES + 1, WIRE_FRAME_MAX - WIRE_HEADER_BYTES},
     [WIRE_MARK] = {8, 8},
     [WIRE_START] = {8, 8},
-    [WIRE_ACK] = {24, 24},
+    [WIRE_ACK] = {16, 16},
     [WIRE_PING] = {8, 8},
     [WIRE_PONG] = {8, 8},
     [WIRE_ROLE] = {9, 9},
@@ -139,7 +138,6 @@ static int wire_decode_any_hello(const uint8_t *payload, size_t n, bool answer,
 		return -EPROTO;
 	hello.dialect = wire_get_u32(&reader);
 	hello.epoch = wire_get_u64(&reader);
-	hello.head = wire_get_u64(&reader);
 	hello.wall_ms = (int64_t)wire_get_u64(&reader);
 	hello.heartbeat_ms = wire_get_u32(&reader);
 	if (!wire_get_role(&reader, &hello.role) || hello.wall_ms < 0)
@@ -235,7 +233,6 @@ int wire_decode_ack(const uint8_t *payload, size_t n, struct wire_ack *out)
 
 	ack.position = wire_get_u64(&reader);
 	ack.n_records = wire_get_u64(&reader);
-	ack.n_live = wire_get_u64(&reader);
 	if (reader.failed || wire_left(&reader) > 0)
 		return -EPROTO;
 	*out = ack;

@@ -101,8 +101,7 @@ struct wire_hello {
 	char group[WIRE_NAME_MAX + 1];
 	uint32_t dialect; /* OpenSSL_version_num(3) of the sender: whose DER the records hold */
 	uint64_t epoch;   /* of the sender's table */
-	uint64_t head;
-	int64_t wall_ms; /* milliseconds since 1970 when it was sent */
+	int64_t wall_ms;  /* milliseconds since 1970 when it was sent */
 	uint32_t heartbeat_ms;
 	struct wire_role role;
 	struct wire_policies policies;
@@ -120,7 +119,6 @@ struct wire_refuse {
 struct wire_ack {
 	uint64_t position;  /* all that ends at or before it is stored */
 	uint64_t n_records; /* received over this connection */
-	uint64_t n_live;    /* sessions that the acknowledging node holds */
 };
 
 /* The records of one message. `rest` walks over bytes that wire_decode_records() has checked. */

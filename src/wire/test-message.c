@@ -60,7 +60,6 @@ static struct wire_hello sample_hello(void)
 	    .group = "shop_1",
 	    .dialect = 0x300000d0,
 	    .epoch = 0x1122334455667788,
-	    .head = UINT64_MAX,
 	    .wall_ms = 1700000000123,
 	    .heartbeat_ms = 500,
 	    .role = {.term = 42, .active = true, .has_service = true, .has_workers = true},
@@ -82,7 +81,6 @@ static void assert_same_hello(const struct wire_hello *a, const struct wire_hell
 	assert_string_equal(a->group, b->group);
 	assert_int_equal(a->dialect, b->dialect);
 	assert_int_equal(a->epoch, b->epoch);
-	assert_int_equal(a->head, b->head);
 	assert_int_equal(a->wall_ms, b->wall_ms);
 	assert_int_equal(a->heartbeat_ms, b->heartbeat_ms);
 	assert_int_equal(a->role.term, b->role.term);
@@ -173,7 +171,7 @@ static void test_hello_out_of_range(void **state)
 
 	(void)state;
 	wire_encode_hello(&writer, &hello);
-	at_wall = AT_NODE + 1 + n_node + 1 + strlen(hello.group) + 4 + 8 + 8;
+	at_wall = AT_NODE + 1 + n_node + 1 + strlen(hello.group) + 4 + 8;
 	at_active = at_wall + 8 + 4 + 8;
 
 #define assert_breaks(offset, value)                                                               \
@@ -265,7 +263,7 @@ static void test_policies(void **state)
 
 static void test_small_messages(void **state)
 {
-	struct wire_ack ack = {1, 2, UINT64_MAX}, ack_out;
+	struct wire_ack ack = {1, UINT64_MAX}, ack_out;
 	struct wire_role role = {77, true, true, false}, role_out = {0};
 	uint64_t number;
 

@@ -35,7 +35,7 @@
 #define BENCH_ID_BYTES 32
 #define BENCH_DER_BYTES 133
 #define BENCH_RECORD_BYTES (BENCH_ID_BYTES + BENCH_DER_BYTES)
-#define BENCH_ACK_BYTES 29
+#define BENCH_ACK_BYTES 21
 #define BENCH_RATE 2000
 #define BENCH_LATENCY_SAMPLES 6000
 #define BENCH_BATCH 128 /* puts between two pushes, as the daemon takes notices out of rings */

@@ -54,8 +54,6 @@ static void accept_turn(void *arg)
 		return;
 	receiver->stored_news = false;
 	repl_watch_epoch(repl);
-	if (repl->ops->stored)
-		repl->ops->stored(repl->arg);
 	/* The head has moved: our pushes pass over what is not theirs to send, and stay ahead of
 	 * the tail. */
 	for (size_t i = 0; i < repl->n_peers; i++)

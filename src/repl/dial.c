@@ -78,7 +78,7 @@ void push_pump(struct push *push)
 		if (!link_idle(&push->link))
 			break; /* goes on when the socket has room */
 		if (n_written >= PUMP_BUDGET) {
-			event_active(push->link.read_event, EV_READ, 0);
+			link_again(&push->link);
 			break;
 		}
 		room = link_room(&push->link, &n);

@@ -33,6 +33,12 @@ void link_fail(struct link *link, const char *why)
 		event_active(link->read_event, EV_READ, 0);
 }
 
+void link_again(struct link *link)
+{
+	/* By timer, not event_active(): libevent would run that one before it polls any socket. */
+	event_add(link->again, &(struct timeval){0});
+}
+
 /* After an SSL call: 0: wait for the socket; below: the connection is over, and link_fail() has
  * been told. */
 static int link_wait(struct link *link, int result)
@@ -137,7 +143,7 @@ static int link_read(struct link *link)
 	}
 	if (!empty) {
 		/* OpenSSL may hold bytes that the socket no longer announces. */
-		event_active(link->read_event, EV_READ, 0);
+		link_again(link);
 		return link->n_in > 0 ? link_consume(link) : 0;
 	}
 	return 0;
@@ -213,7 +219,8 @@ int link_init(struct link *link, struct event_base *base, int fd, SSL *ssl, bool
 	link->heard_us = link->clock->mono_us(link->clock->arg);
 	link->read_event = event_new(base, fd, EV_READ | EV_PERSIST, link_event, link);
 	link->write_event = event_new(base, fd, EV_WRITE, link_event, link);
-	if (!ssl || !link->read_event || !link->write_event ||
+	link->again = event_new(base, -1, 0, link_event, link);
+	if (!ssl || !link->read_event || !link->write_event || !link->again ||
 	    link_grow(link, LINK_SMALL_BYTES, LINK_SMALL_BYTES) < 0 ||
 	    event_add(connecting ? link->write_event : link->read_event, NULL) < 0) {
 		link_deinit(link);
@@ -261,6 +268,8 @@ void link_deinit(struct link *link)
 		event_free(link->read_event);
 	if (link->write_event)
 		event_free(link->write_event);
+	if (link->again)
+		event_free(link->again);
 	SSL_free(link->ssl);
 	ERR_clear_error();
 	if (link->fd > 0)
@@ -271,7 +280,7 @@ void link_deinit(struct link *link)
 		explicit_bzero(link->out, link->out_size);
 	free(link->in);
 	free(link->out);
-	link->read_event = link->write_event = NULL;
+	link->read_event = link->write_event = link->again = NULL;
 	link->ssl = NULL;
 	link->fd = -1;
 	link->in = link->out = NULL;

@@ -35,7 +35,7 @@ struct link {
 	const struct repl_clock *clock;
 	int fd;
 	SSL *ssl;
-	struct event *read_event, *write_event;
+	struct event *read_event, *write_event, *again;
 	enum link_phase phase;
 	int64_t heard_us; /* when bytes last came in */
 	bool failed;      /* to be closed from the event loop: `why` says why */
@@ -81,6 +81,9 @@ static inline void link_append(struct link *link, size_t n)
 /* Writes what is pending, as far as the socket takes it now; the rest follows from the event
  * loop. What was written is wiped. Never closes: after an error the event loop does. */
 void link_flush(struct link *link);
+
+/* One more turn, when the loop's others have had theirs. */
+void link_again(struct link *link);
 
 /* Closes from the event loop, not under the caller's feet. The first reason given stays. */
 void link_fail(struct link *link, const char *why);

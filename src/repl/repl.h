@@ -93,9 +93,6 @@ struct repl_stats {
 struct repl_ops {
 	/* Acks or the set of peers waited for have changed: ask repl_acked(). */
 	void (*acked)(void *arg);
-	/* Records from a peer were stored: their sweep or statistics may want a look. May be
-	 * NULL. */
-	void (*stored)(void *arg);
 	/* A control message from peer `peer` (index in config). `payload` is borrowed for the
 	 * call. */
 	void (*control)(void *arg, size_t peer, const uint8_t *payload, size_t n_payload);

@@ -11,11 +11,6 @@ static void testing_acked(void *arg)
 	((struct node *)arg)->n_acked++;
 }
 
-static void testing_stored(void *arg)
-{
-	((struct node *)arg)->n_stored++;
-}
-
 static void testing_control(void *arg, size_t peer, const uint8_t *payload, size_t n_payload)
 {
 	struct node *node = arg;
@@ -47,7 +42,6 @@ static void testing_hear_tickets(void *arg, size_t peer, const struct ticket_sta
 
 const struct repl_ops testing_ops = {
     .acked = testing_acked,
-    .stored = testing_stored,
     .control = testing_control,
     .peer_changed = testing_peer_changed,
     .say_tickets = testing_say_tickets,

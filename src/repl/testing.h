@@ -25,7 +25,7 @@ struct node {
 	struct repl_config config;
 	struct repl_peer_config peers[REPL_PEERS_MAX];
 	char listen[32], addresses[REPL_PEERS_MAX][32];
-	unsigned n_acked, n_stored, n_changed;
+	unsigned n_acked, n_changed;
 	size_t control_from;
 	uint8_t control[REPL_CONTROL_MAX];
 	size_t n_control;

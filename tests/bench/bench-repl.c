@@ -178,16 +178,6 @@ static void node_acked(void *arg)
 		event_active(node->feed, EV_TIMEOUT, 0);
 }
 
-static void node_stored(void *arg)
-{
-	struct bench_node *node = arg;
-	struct repl_peer_status status;
-
-	repl_peer_status(node->repl, 0, &status);
-	atomic_store_explicit(&node->shared->cpu_ns, cpu_ns(), memory_order_relaxed);
-	atomic_store_explicit(&node->shared->n_stored, status.n_received, memory_order_relaxed);
-}
-
 static void node_control(void *arg, size_t peer, const uint8_t *payload, size_t n_payload)
 {
 	(void)arg;
@@ -204,7 +194,6 @@ static void node_peer_changed(void *arg, size_t peer)
 
 static const struct repl_ops node_ops = {
     .acked = node_acked,
-    .stored = node_stored,
     .control = node_control,
     .peer_changed = node_peer_changed,
 };
@@ -268,6 +257,15 @@ static bool in_sync(const struct bench_node *node)
 	return status.state == REPL_IN_SYNC;
 }
 
+static void tell_stored(const struct bench_node *node)
+{
+	struct repl_peer_status status;
+
+	repl_peer_status(node->repl, 0, &status);
+	atomic_store_explicit(&node->shared->cpu_ns, cpu_ns(), memory_order_relaxed);
+	atomic_store_explicit(&node->shared->n_stored, status.n_received, memory_order_relaxed);
+}
+
 static void run_once(struct bench_node *node)
 {
 	struct timeval limit = {0, 20000};
@@ -293,7 +291,7 @@ static pid_t start_receiver(struct bench_shared *shared, uint64_t n_sessions, ui
 		node_replicate(&node, "b", port, "a", peer_port);
 		while (!atomic_load_explicit(&shared->stop, memory_order_relaxed)) {
 			run_once(&node);
-			atomic_store_explicit(&shared->cpu_ns, cpu_ns(), memory_order_relaxed);
+			tell_stored(&node);
 		}
 		node_close(&node);
 		_exit(0);

@@ -68,8 +68,11 @@ static inline void fixture_hear_tickets(void *arg, size_t peer, const struct tic
 }
 
 static const struct repl_ops fixture_ops = {
-    fixture_event,        fixture_event,       fixture_control,
-    fixture_peer_changed, fixture_say_tickets, fixture_hear_tickets,
+    .acked = fixture_event,
+    .control = fixture_control,
+    .peer_changed = fixture_peer_changed,
+    .say_tickets = fixture_say_tickets,
+    .hear_tickets = fixture_hear_tickets,
 };
 
 static inline struct table *fixture_table(void)

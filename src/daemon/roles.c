@@ -15,6 +15,7 @@
 
 #define START_GRACE_MS 3000
 #define ADVISE_AFTER_S 3
+#define HELPER_LIMIT_MS 5000 /* it needs a few */
 
 static size_t op_n_peers(void *arg)
 {
@@ -286,7 +287,7 @@ int roles_init(struct node *node)
 	r = switchover_new(&node->switchover, node->config->node, &switchover_ops, node);
 	if (r < 0)
 		return r;
-	return vip_helper_start(node->helper, node->base, on_vip_done, node);
+	return vip_helper_start(node->helper, node->base, HELPER_LIMIT_MS, on_vip_done, node);
 }
 
 void roles_deinit(struct node *node)

@@ -102,7 +102,7 @@ static int setup(void **state)
 	assert_non_null(f->base);
 	if (vip_helper_new(&f->helper, &config, 0, NOBODY, NOBODY, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
-	assert_int_equal(vip_helper_start(f->helper, f->base, on_done, f), 0);
+	assert_int_equal(vip_helper_start(f->helper, f->base, PATIENCE_MS, on_done, f), 0);
 	*state = f;
 	return 0;
 }
@@ -295,6 +295,29 @@ static void test_death_between_requests(void **state)
 	assert_int_equal(vip_helper_ask(f->helper, VIP_HELD), -EPIPE);
 }
 
+/* It is killed, and does nothing any more. */
+static void test_hang_is_death(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid;
+
+	vip_helper_free(f->helper);
+	f->helper = NULL;
+	assert_int_equal(
+	    vip_helper_new(&f->helper, &config, 0, NOBODY, NOBODY, error, sizeof(error)), 0);
+	assert_int_equal(vip_helper_start(f->helper, f->base, 10, on_done, f), 0);
+	pid = helper_pid();
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_int_equal(vip_helper_ask(f->helper, VIP_TAKE), 0);
+	assert_int_equal(vip_helper_ask(f->helper, VIP_HELD), 0);
+	run_until(f, 2);
+	assert_int_equal(f->results[0], -EPIPE);
+	assert_int_equal(f->results[1], -EPIPE);
+	assert_int_equal(vip_helper_ask(f->helper, VIP_HELD), -EPIPE);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	assert_int_equal(test_net_who_has("10.77.0.10"), 0);
+}
+
 static void test_can_be_freed_from_its_answer(void **state)
 {
 	struct fixture *f = *state;
@@ -391,8 +414,8 @@ static void run_daemon(int ready)
 	struct fixture f = {.base = event_base_new()};
 
 	if (vip_helper_new(&f.helper, &config, 0, NOBODY, NOBODY, error, sizeof(error)) < 0 ||
-	    vip_helper_start(f.helper, f.base, on_done, &f) < 0 || ask(&f, VIP_TAKE) != 0 ||
-	    write(ready, "", 1) != 1)
+	    vip_helper_start(f.helper, f.base, PATIENCE_MS, on_done, &f) < 0 ||
+	    ask(&f, VIP_TAKE) != 0 || write(ready, "", 1) != 1)
 		_exit(1);
 	for (;;)
 		pause();
@@ -450,8 +473,8 @@ static int start_with(bool both, uid_t uid, uid_t helper_uid)
 	if (capng_change_id((int)uid, (int)uid, CAPNG_DROP_SUPP_GRP) != 0)
 		_exit(98);
 	r = vip_helper_new(&f.helper, &config, 0, helper_uid, helper_uid, error, sizeof(error));
-	if (r == 0 &&
-	    (vip_helper_start(f.helper, f.base, on_done, &f) < 0 || ask(&f, VIP_TAKE) != 0))
+	if (r == 0 && (vip_helper_start(f.helper, f.base, PATIENCE_MS, on_done, &f) < 0 ||
+	               ask(&f, VIP_TAKE) != 0))
 		r = -99;
 	if (r < 0 && !error[0])
 		r = -97;
@@ -501,6 +524,7 @@ int main(void)
 	    TEST(test_outlives_signals_to_the_group),
 	    TEST(test_death_fails_what_waits_and_what_comes),
 	    TEST(test_death_between_requests),
+	    TEST(test_hang_is_death),
 	    TEST(test_can_be_freed_from_its_answer),
 	    TEST(test_can_be_freed_from_the_news_of_its_death),
 	    TEST(test_repeats_the_announcement),

@@ -6,6 +6,10 @@
  * closing. It is then reported, every waiting request fails with -EPIPE, and so does every later one: a
  * new helper would need the privileges that the daemon gave up, which is the point of having had one.
  *
+ * A helper that hangs would keep every later command waiting behind the one that it does not answer. So
+ * there is a time limit, after which it is killed, lest it move the address when nobody expects that any
+ * more. The limit must pass twice in a row: once, and the whole machine may have been asleep.
+ *
  * `done` is the last thing that happens in any call from the event loop, so it may ask again, and it may
  * free the helper.
  */
@@ -29,6 +33,9 @@ struct vip_helper {
 	pid_t pid;
 	bool is_dead;
 	struct event *readable;
+	struct event *overdue; /* runs while a request is under way */
+	struct timeval limit;
+	bool is_late; /* the limit has passed once for the first in the queue */
 	vip_helper_done done;
 	void *arg;
 	enum vip_op queue[VIP_QUEUE_MAX]; /* a ring: the first is under way */
@@ -101,15 +108,31 @@ int vip_helper_new(struct vip_helper **out, const struct vip_config *config, uns
 }
 
 /* From here on requests fail: those that wait do so one by one, from the event loop. */
-static void helper_die(struct vip_helper *helper)
+static void helper_die(struct vip_helper *helper, const char *why)
 {
 	helper->is_dead = true;
 	event_del(helper->readable);
-	log_error("the helper process for the service address (pid %d) has ended: this node can no "
-	          "longer take or release the address; restart tlsbatond",
-	          (int)helper->pid);
+	event_del(helper->overdue);
+	kill(helper->pid, SIGKILL); /* not reaped yet: nobody else has this number */
+	log_error("the helper process for the service address (pid %d) %s: this node can no longer "
+	          "take or release the address; restart tlsbatond",
+	          (int)helper->pid, why);
 	if (helper->n > 0)
 		event_active(helper->readable, EV_READ, 0);
+}
+
+static void helper_on_overdue(evutil_socket_t fd, short what, void *arg)
+{
+	struct vip_helper *helper = arg;
+
+	(void)fd;
+	(void)what;
+	if (helper->is_late) {
+		helper_die(helper, "does not answer, and was killed");
+		return;
+	}
+	helper->is_late = true;
+	event_add(helper->overdue, &helper->limit);
 }
 
 static void helper_send_first(struct vip_helper *helper)
@@ -119,8 +142,10 @@ static void helper_send_first(struct vip_helper *helper)
 	    .op = helper->queue[helper->first],
 	};
 
+	helper->is_late = false;
+	event_add(helper->overdue, &helper->limit);
 	if (send(helper->fd, &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		helper_die(helper);
+		helper_die(helper, "has ended");
 }
 
 static enum vip_op helper_pop(struct vip_helper *helper)
@@ -159,9 +184,10 @@ static void helper_on_readable(evutil_socket_t fd, short what, void *arg)
 	/* Anything but the answer to what was asked is not from a helper that works. */
 	if (n != (ssize_t)sizeof(reply) || reply.version != VIP_MESSAGE_VERSION || helper->n == 0 ||
 	    reply.op != helper->queue[helper->first]) {
-		helper_die(helper);
+		helper_die(helper, "has ended");
 		return;
 	}
+	event_del(helper->overdue);
 	reply.error[sizeof(reply.error) - 1] = '\0';
 	op = helper_pop(helper);
 	if (helper->n > 0)
@@ -169,19 +195,16 @@ static void helper_on_readable(evutil_socket_t fd, short what, void *arg)
 	helper->done(helper->arg, op, reply.result, reply.error);
 }
 
-int vip_helper_start(struct vip_helper *helper, struct event_base *base, vip_helper_done done,
-                     void *arg)
+int vip_helper_start(struct vip_helper *helper, struct event_base *base, unsigned limit_ms,
+                     vip_helper_done done, void *arg)
 {
-	struct event *readable =
+	helper->readable =
 	    event_new(base, helper->fd, EV_READ | EV_PERSIST, helper_on_readable, helper);
-
-	if (!readable)
-		return -ENOMEM;
-	if (event_add(readable, NULL) < 0) {
-		event_free(readable);
-		return -ENOMEM;
-	}
-	helper->readable = readable;
+	helper->overdue = evtimer_new(base, helper_on_overdue, helper);
+	if (!helper->readable || !helper->overdue || event_add(helper->readable, NULL) < 0)
+		return -ENOMEM; /* the events go with the helper */
+	helper->limit = (struct timeval){.tv_sec = limit_ms / 1000,
+	                                 .tv_usec = (suseconds_t)(limit_ms % 1000) * 1000};
 	helper->done = done;
 	helper->arg = arg;
 	return 0;
@@ -191,7 +214,7 @@ int vip_helper_ask(struct vip_helper *helper, enum vip_op op)
 {
 	if (op != VIP_TAKE && op != VIP_RELEASE && op != VIP_HELD)
 		return -EINVAL;
-	if (!helper->readable || helper->is_dead)
+	if (!helper->done || helper->is_dead)
 		return -EPIPE;
 	if (helper->n == VIP_QUEUE_MAX)
 		return -ENOBUFS;
@@ -207,6 +230,8 @@ void vip_helper_free(struct vip_helper *helper)
 		return;
 	if (helper->readable)
 		event_free(helper->readable);
+	if (helper->overdue)
+		event_free(helper->overdue);
 	close(helper->fd);
 	helper_reap(helper->pid);
 	free(helper);

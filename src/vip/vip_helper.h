@@ -25,10 +25,11 @@ int vip_helper_new(struct vip_helper **out, const struct vip_config *config, uns
                    uid_t uid, gid_t gid, char *error, size_t error_size) MUST_CHECK;
 
 /* Answers arrive on the event loop. Call once the daemon's loop exists. `done` is called once for each
- * vip_helper_ask(), in order; result: as vip.h's functions; -EPIPE when the helper has died. */
+ * vip_helper_ask(), in order; result: as vip.h's functions; -EPIPE when the helper has died. A helper that
+ * has not answered after twice `limit_ms` is killed. */
 typedef void (*vip_helper_done)(void *arg, enum vip_op op, int result, const char *error);
-int vip_helper_start(struct vip_helper *helper, struct event_base *base, vip_helper_done done,
-                     void *arg) MUST_CHECK;
+int vip_helper_start(struct vip_helper *helper, struct event_base *base, unsigned limit_ms,
+                     vip_helper_done done, void *arg) MUST_CHECK;
 int vip_helper_ask(struct vip_helper *helper, enum vip_op op) MUST_CHECK;
 void vip_helper_free(struct vip_helper *helper);
 

@@ -89,7 +89,8 @@ static bool wire_get_identity(struct wire_reader *reader, uint16_t *version)
 	return !reader->failed && memcmp(magic, WIRE_MAGIC, WIRE_MAGIC_BYTES) == 0;
 }
 
-/* False: flags that this version does not know, or a node that answers for an address that it does not have. */
+/* False: flags that this version does not know, a node that answers for an address that it does not have, or a term
+ * above 2^63 - 1: one after it must be left. */
 static bool wire_get_role(struct wire_reader *reader, struct wire_role *out)
 {
 	uint8_t flags;
@@ -99,7 +100,8 @@ static bool wire_get_role(struct wire_reader *reader, struct wire_role *out)
 	out->active = flags & WIRE_ROLE_ACTIVE;
 	out->has_service = flags & WIRE_ROLE_SERVICE;
 	out->has_workers = flags & WIRE_ROLE_WORKERS;
-	return flags < 2 * WIRE_ROLE_WORKERS && (!out->active || out->has_service);
+	return flags < 2 * WIRE_ROLE_WORKERS && (!out->active || out->has_service) &&
+	       out->term <= INT64_MAX;
 }
 
 /* Sorted, each once: two nodes that have the same say the same. */

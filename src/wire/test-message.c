@@ -279,6 +279,10 @@ static void test_small_messages(void **state)
 	assert_true(role_out.active && role_out.has_service && !role_out.has_workers);
 	bytes[WIRE_HEADER_BYTES + 8] = 8;
 	assert_int_equal(wire_decode_role(payload(WIRE_ROLE), n_payload(), &role_out), -EPROTO);
+	setup(NULL);
+	role.term = (uint64_t)INT64_MAX + 1;
+	wire_encode_role(&writer, &role);
+	assert_int_equal(wire_decode_role(payload(WIRE_ROLE), n_payload(), &role_out), -EPROTO);
 	for (enum wire_type type = WIRE_START; type <= WIRE_PONG; type++) {
 		if (type == WIRE_ACK)
 			continue;

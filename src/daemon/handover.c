@@ -3,6 +3,8 @@
 #include <endian.h>
 #include <errno.h>
 
+#include "daemon/role.h"
+
 #define HANDOVER_FIXED 19
 _Static_assert(HANDOVER_FIXED + HANDOVER_TEXT_MAX <= REPL_CONTROL_MAX, "fits a control message");
 
@@ -28,7 +30,7 @@ int handover_decode(const uint8_t *payload, size_t n_payload, struct handover *o
 	if (n_payload < HANDOVER_FIXED || n_payload > HANDOVER_FIXED + HANDOVER_TEXT_MAX)
 		return -EPROTO;
 	if (payload[0] != HANDOVER_VERSION || payload[1] < HANDOVER_REQUEST ||
-	    payload[1] > HANDOVER_TAKEN || payload[2] > 1)
+	    payload[1] > HANDOVER_CANCEL || payload[2] > 1)
 		return -EPROTO;
 	message.type = (enum handover_type)payload[1];
 	message.flag = payload[2];
@@ -36,6 +38,8 @@ int handover_decode(const uint8_t *payload, size_t n_payload, struct handover *o
 	memcpy(&message.value, payload + 11, sizeof(message.value));
 	message.id = be64toh(message.id);
 	message.value = be64toh(message.value);
+	if (message.type == HANDOVER_TAKE && message.value > ROLE_TERM_MAX)
+		return -EPROTO;
 	n_text = n_payload - HANDOVER_FIXED;
 	if (memchr(payload + HANDOVER_FIXED, 0, n_text))
 		return -EPROTO;

@@ -22,6 +22,7 @@ enum handover_type {
 	HANDOVER_DONE = 3,     /* to who requested: `flag` success, `text` the error */
 	HANDOVER_TAKE = 4,  /* to the new active: the address is free, take it; `value`: its term */
 	HANDOVER_TAKEN = 5, /* to the old active: `flag` success, `text` the error */
+	HANDOVER_CANCEL = 6, /* to the active: the request is given up; `text`: why */
 };
 
 /*
@@ -39,7 +40,7 @@ struct handover {
 /* Returns the number of bytes written to `out`. A longer text is cut. */
 size_t handover_encode(const struct handover *message, uint8_t out[REPL_CONTROL_MAX]);
 
-/* -EPROTO: not a message of this version, or malformed. */
+/* -EPROTO: not a message of this version, or malformed. A term is at most ROLE_TERM_MAX. */
 int handover_decode(const uint8_t *payload, size_t n_payload, struct handover *out) MUST_CHECK;
 
 #endif

@@ -303,9 +303,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	watch_clock(node);
 	node_tell_role(node);
 	watch_policies(node);
-	roles_settle(node);
-	roles_look(node);
-	roles_advise(node);
+	roles_tick(node);
 }
 
 /* ---- Operator ---- */

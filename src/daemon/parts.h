@@ -39,12 +39,10 @@ struct node {
 	struct vip_helper *helper; /* borrowed; NULL: this node has no service address */
 	struct switchover *switchover;
 	struct event *switchover_timer;
-	struct event *start_timer;       /* until the first role is decided */
 	struct control_request *request; /* whose command the switchover works on; NULL: nobody's */
 	struct role role;
 	bool held; /* whether this node answers for the address, as last read from the system */
 	bool asked_held;         /* the question is with the helper */
-	bool contested;          /* a peer was active, too, when last looked */
 	char advice[ADVICE_MAX]; /* what the operator should do about the roles; "" nothing */
 	unsigned n_advised;      /* for how many seconds there has been something */
 	char service_error[256]; /* the last failure of the helper or of a take-over; "" if none */
@@ -68,10 +66,7 @@ void roles_peer_changed(struct node *node, size_t peer);
 void roles_message(struct node *node, size_t peer, const uint8_t *payload, size_t n_payload);
 void roles_command(struct node *node, struct control_request *request, const char *name,
                    const json_t *args);
-void roles_look(struct node *node); /* asks the system whether this node holds the address */
-void roles_advise(
-    struct node *node); /* once a second: whether anybody, or more than one, is active */
-void roles_settle(struct node *node); /* lets go of the address where a peer holds it by right */
+void roles_tick(struct node *node); /* once a second */
 
 /* keys.c: the group's ticket keys. */
 int keys_start(struct node *node, char *error, size_t error_size) MUST_CHECK;

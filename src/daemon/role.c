@@ -7,7 +7,17 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-/* "active 3" or "standby 3", as role_save() writes it. */
+/* Out: `*end`, what follows the number. */
+static bool parse_term(const char *text, char **end, uint64_t *out)
+{
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(text, end, 10);
+	return !errno && *out <= ROLE_TERM_MAX;
+}
+
+/* "active 3 5" or "standby 3 5", as role_save() writes it. */
 static int role_parse(const char *line, struct role *out)
 {
 	static const struct {
@@ -17,16 +27,15 @@ static int role_parse(const char *line, struct role *out)
 	char *end;
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		const char *number = line + words[i].n;
-		uint64_t term;
+		struct role role = {.active = i == 1};
 
-		if (strncmp(line, words[i].word, words[i].n) != 0 || *number < '0' || *number > '9')
+		if (strncmp(line, words[i].word, words[i].n) != 0)
 			continue;
-		errno = 0;
-		term = strtoull(number, &end, 10);
-		if (errno || end[strspn(end, " \n")] != '\0')
+		if (!parse_term(line + words[i].n, &end, &role.term) || *end != ' ' ||
+		    !parse_term(end + 1, &end, &role.latest) || end[strspn(end, " \n")] != '\0' ||
+		    role.latest < role.term)
 			return ROLE_NONE;
-		*out = (struct role){.active = i == 1, .term = term};
+		*out = role;
 		return 0;
 	}
 	return ROLE_NONE;
@@ -60,8 +69,8 @@ int role_save(const char *directory, const struct role *role)
 	if (snprintf(path, sizeof(path), "%s/role", directory) >= (int)sizeof(path) ||
 	    snprintf(next, sizeof(next), "%s/role.new", directory) >= (int)sizeof(next))
 		return -ENAMETOOLONG;
-	n = snprintf(line, sizeof(line), "%s %" PRIu64 "\n", role->active ? "active" : "standby",
-	             role->term);
+	n = snprintf(line, sizeof(line), "%s %" PRIu64 " %" PRIu64 "\n",
+	             role->active ? "active" : "standby", role->term, role->latest);
 	fd = open(next, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;

@@ -3,17 +3,14 @@
  * privileged helper, the peers and the operator's commands.
  *
  * At its start a node goes on as what RUN/role says. Without a record (a first start, a reboot) it
- * is a standby, unless it is configured `start-as = "active"`. A node that is to be active by
- * either leaves the address as it finds it until it knows that no peer holds it by right (all have
- * answered, or START_GRACE_MS have passed): the node that crashed and comes back must not take the
- * address from the one that serves.
+ * is a standby, unless it is configured `start-as = "active"`. One that is to be active by either
+ * first finds out whether it may: switchover_settle.c.
  */
 #include <errno.h>
 #include <stdio.h>
 
 #include "daemon/parts.h"
 
-#define START_GRACE_MS 3000
 #define ADVISE_AFTER_S 3
 #define HELPER_LIMIT_MS 5000 /* it needs a few */
 
@@ -145,61 +142,7 @@ static void on_switchover_timer(evutil_socket_t fd, short what, void *arg)
 	switchover_deadline(node->switchover);
 }
 
-/* ---- Start ---- */
-
-/* Whether this node, by its record, goes before a peer that is active too. */
-static bool holds_by_right(const struct node *node, const struct repl_peer_status *peer)
-{
-	struct role theirs = {.active = peer->active, .term = peer->term};
-
-	return node->role.active &&
-	       !role_yields(&node->role, node->config->node, &theirs, peer->name);
-}
-
-static bool all_peers_answered(struct node *node, bool *one_is_active)
-{
-	bool all = true;
-	struct repl_peer_status peer;
-
-	*one_is_active = false;
-	for (size_t i = 0; i < op_n_peers(node); i++) {
-		op_peer(node, i, &peer);
-		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
-			all = false;
-		else if (peer.active && !holds_by_right(node, &peer))
-			*one_is_active = true;
-	}
-	return all;
-}
-
-static void decide_start(struct node *node, bool grace_is_over)
-{
-	static const struct timeval again = {.tv_usec = 50000};
-	bool one_is_active, all = all_peers_answered(node, &one_is_active);
-
-	if (!all && !one_is_active && !grace_is_over)
-		return;
-	if (switchover_busy(node->switchover)) {
-		event_add(node->start_timer, &again);
-		return;
-	}
-	event_free(node->start_timer);
-	node->start_timer = NULL;
-	if (!one_is_active) {
-		switchover_promote(node->switchover);
-		return;
-	}
-	log_notice("a peer is active: this node stands by");
-	if (node->role.active)
-		switchover_demote(node->switchover);
-}
-
-static void on_start_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	decide_start(arg, true);
-}
+/* ---- Helper and start ---- */
 
 /*
  * Somebody else may have changed the interface: that is said, and shown in the status, and left to the
@@ -209,7 +152,7 @@ static void note_held(struct node *node, int result)
 {
 	bool wrong = result >= 0 && (result == 1) != node->role.active;
 
-	if (result < 0 || switchover_busy(node->switchover))
+	if (result < 0 || switchover_moving(node->switchover))
 		return;
 	if (wrong && node->held != (result == 1)) {
 		snprintf(
@@ -244,16 +187,16 @@ static void on_vip_done(void *arg, enum vip_op op, int result, const char *error
 	switchover_vip_done(node->switchover, op, result, error);
 }
 
-void roles_look(struct node *node)
+/* Asks the system whether this node holds the address. */
+static void look(struct node *node)
 {
-	if (!node->switchover || node->asked_held || switchover_busy(node->switchover))
+	if (node->asked_held || switchover_moving(node->switchover))
 		return;
 	node->asked_held = vip_helper_ask(node->helper, VIP_HELD) == 0;
 }
 
 void roles_start(struct node *node)
 {
-	static const struct timeval grace = {.tv_sec = START_GRACE_MS / 1000};
 	struct role recorded;
 	bool is_recorded;
 
@@ -264,15 +207,10 @@ void roles_start(struct node *node)
 		node->role = recorded;
 		node_tell_role(node);
 	}
-	if (!node->role.active)
+	if (is_recorded ? node->role.active : node->config->start_active)
+		switchover_claim(node->switchover);
+	else
 		switchover_demote(node->switchover);
-	if (!node->role.active && (is_recorded || !node->config->start_active))
-		return;
-	node->start_timer = event_new(node->base, -1, 0, on_start_timer, node);
-	if (!node->start_timer)
-		return;
-	event_add(node->start_timer, &grace);
-	decide_start(node, false); /* without peers there is nothing to wait for */
 }
 
 int roles_init(struct node *node)
@@ -292,8 +230,6 @@ int roles_init(struct node *node)
 
 void roles_deinit(struct node *node)
 {
-	if (node->start_timer)
-		event_free(node->start_timer);
 	if (node->switchover_timer)
 		event_free(node->switchover_timer);
 	switchover_free(node->switchover);
@@ -301,49 +237,19 @@ void roles_deinit(struct node *node)
 
 /* ---- What happens ---- */
 
-void roles_settle(struct node *node)
-{
-	struct repl_peer_status peer;
-	struct role theirs;
-	bool rival = false;
-
-	if (!node->switchover || node->start_timer || switchover_busy(node->switchover))
-		return;
-	for (size_t i = 0; i < op_n_peers(node); i++) {
-		op_peer(node, i, &peer);
-		if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
-			continue;
-		theirs = (struct role){.active = peer.active, .term = peer.term};
-		rival |= peer.active;
-		if (!role_yields(&node->role, node->config->node, &theirs, peer.name))
-			continue;
-		log_warning("%s is active too, by a later take-over (term %llu, ours is %llu): "
-		            "letting go of the address",
-		            peer.name, (unsigned long long)peer.term,
-		            (unsigned long long)node->role.term);
-		node->contested = false;
-		switchover_demote(node->switchover);
-		return;
-	}
-	/* A rival has let go: the last announcement that clients heard may have been its own. */
-	if (node->contested && !rival && node->role.active)
-		switchover_promote(node->switchover);
-	node->contested = rival && node->role.active;
-}
-
-/* Roles change one after the other, so what is odd for a moment is not worth a word. */
-void roles_advise(struct node *node)
+/* Says when nobody is active, or more than one. Roles change one after the other, so what is odd for
+ * a moment is not worth a word. */
+static void advise(struct node *node)
 {
 	struct repl_peer_status peers[REPL_PEERS_MAX];
 	char text[ADVICE_MAX];
 	size_t n = op_n_peers(node);
 
-	if (!node->switchover)
-		return;
 	for (size_t i = 0; i < n; i++)
 		op_peer(node, i, &peers[i]);
 	advice_on_roles(text, node->config->node, &node->role, peers, n);
-	if (!text[0] || node->start_timer || switchover_busy(node->switchover)) {
+	if (!text[0] || switchover_claiming(node->switchover) ||
+	    switchover_moving(node->switchover)) {
 		node->advice[0] = '\0';
 		node->n_advised = 0;
 		return;
@@ -355,14 +261,19 @@ void roles_advise(struct node *node)
 	memcpy(node->advice, text, sizeof(text));
 }
 
-void roles_peer_changed(struct node *node, size_t peer)
+void roles_tick(struct node *node)
 {
 	if (!node->switchover)
 		return;
-	switchover_peer_changed(node->switchover, peer);
-	if (node->start_timer)
-		decide_start(node, false);
-	roles_settle(node);
+	switchover_tick(node->switchover);
+	look(node);
+	advise(node);
+}
+
+void roles_peer_changed(struct node *node, size_t peer)
+{
+	if (node->switchover)
+		switchover_peer_changed(node->switchover, peer);
 }
 
 /* This node cannot take part. Said at once, so that nobody waits for it with the address released. */
@@ -404,6 +315,7 @@ static void refuse(struct control_request *request, const char *error)
 void roles_command(struct node *node, struct control_request *request, const char *name,
                    const json_t *args)
 {
+	char why[REPL_NAME_MAX + 32];
 	bool start = strcmp(name, "switchover") == 0;
 	json_int_t timeout_ms = json_integer_value(json_object_get(args, "timeout_ms"));
 
@@ -423,6 +335,10 @@ void roles_command(struct node *node, struct control_request *request, const cha
 	if (timeout_ms < 0 || timeout_ms > 3600000) {
 		refuse(request, "timeout_ms is out of range (0 to 3600000)");
 		return;
+	}
+	if (!start) {
+		snprintf(why, sizeof(why), "%s was told to %s", node->config->node, name);
+		switchover_cancel(node->switchover, why);
 	}
 	if (switchover_busy(node->switchover)) {
 		refuse(request, "another change of the service address is under way; try again "

@@ -1,8 +1,8 @@
 /*
  * Moving the service address between nodes: planned (switchover), by hand or from keepalived after
- * a crash (promote, demote), and by itself where two nodes find that both hold it. A pure state
- * machine: it is told what happens and acts through its ops, so that every order of events can be
- * tested.
+ * a crash (promote, demote), and by itself: at the start of a node, and where two find that both
+ * hold it. A pure state machine: it is told what happens and acts through its ops, so that every
+ * order of events can be tested.
  */
 #ifndef TLSBATON_DAEMON_SWITCHOVER_H
 #define TLSBATON_DAEMON_SWITCHOVER_H
@@ -13,9 +13,9 @@
 #include "vip/vip_helper.h"
 
 #define SWITCHOVER_TIMEOUT_MS 10000 /* unless the request says otherwise */
-#define SWITCHOVER_TAKEN_MS                                                                        \
-	5000 /* for the new active to take the address; then it is taken back  \
-	                          */
+/* For the new active to take the address; then it is taken back. */
+#define SWITCHOVER_TAKEN_MS 5000
+#define SWITCHOVER_GRACE_MS 3000 /* for peers to answer a node that starts */
 
 struct switchover_ops {
 	size_t (*n_peers)(void *arg);
@@ -24,7 +24,8 @@ struct switchover_ops {
 	/* Asks the helper; the answer comes through switchover_vip_done(), in order. Negated errno:
 	 * not asked. */
 	int (*vip)(void *arg, enum vip_op op);
-	/* The role as it is, and what it becomes (recorded and told to the peers). */
+	/* The role as it is (as recorded, at first), and what it becomes (recorded and told to the
+	 * peers). */
 	struct role (*role)(void *arg);
 	void (*set_role)(void *arg, struct role role);
 	uint64_t (*head)(void *arg);  /* position of the table's head */
@@ -48,13 +49,25 @@ void switchover_start(struct switchover *sw, const char *to, bool force, unsigne
 void switchover_promote(struct switchover *sw);
 void switchover_demote(struct switchover *sw);
 
+/* At the start, for a node that is to be active: takes the address unless a peer holds it by right, as
+ * soon as that is known. A command that is accepted, or an offer that is taken, decides instead. */
+void switchover_claim(struct switchover *sw);
+
+/* Ends a wait in which nothing has moved, with finish() and `why` in it; else does nothing. For a
+ * promote or demote, which are refused while another command is under way. */
+void switchover_cancel(struct switchover *sw, const char *why);
+
 /* Events. */
 void switchover_message(struct switchover *sw, size_t peer, const struct handover *message);
 void switchover_vip_done(struct switchover *sw, enum vip_op op, int result, const char *error);
 void switchover_acked(struct switchover *sw);
 void switchover_peer_changed(struct switchover *sw, size_t peer);
 void switchover_deadline(struct switchover *sw);
+void switchover_tick(struct switchover *sw); /* once a second */
 
+/* A command is under way: it moves the address, or waits until it may. */
 bool switchover_busy(const struct switchover *sw);
+bool switchover_moving(const struct switchover *sw);
+bool switchover_claiming(const struct switchover *sw);
 
 #endif

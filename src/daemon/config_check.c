@@ -29,6 +29,25 @@ static int where_to_set(const struct config_parse *p, const char *name)
 	return line ? line : p->text.n_lines;
 }
 
+/* Nodes talk to each other over addresses that stay where they are. */
+static int check_moving(struct config_parse *p)
+{
+	struct config *c = p->config;
+
+	if (vip_is_moving(&c->service, &p->listen))
+		return config_fail(&p->errors, parse_line(p, "listen"),
+		                   "listen: %s is a service address, which only the active node "
+		                   "answers for; write an address of this node's own",
+		                   c->listen);
+	for (size_t i = 0; i < c->n_peers; i++)
+		if (vip_is_moving(&c->service, &p->peers[i]))
+			return config_fail(&p->errors, p->peer_lines[i],
+			                   "peer '%s' has a service address, which moves; write an "
+			                   "address of the peer's own",
+			                   c->peers[i].name);
+	return 0;
+}
+
 static int check_node(struct config_parse *p)
 {
 	struct config *c = p->config;
@@ -179,6 +198,8 @@ int config_check(struct config_parse *p)
 	p->config->http_line = where_to_set(p, "http");
 	p->config->listen_line = where_to_set(p, "listen");
 	r = check_node(p);
+	if (r == 0)
+		r = check_moving(p);
 	if (r == 0)
 		r = check_users(p);
 	if (r == 0)

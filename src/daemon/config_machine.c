@@ -101,11 +101,12 @@ static int machine_certificates(const struct config *config, char *error, size_t
 	return 0;
 }
 
-int config_service_looks(const struct config *config, char *error, size_t error_size)
+int config_service_looks(const struct config *config, char *text, size_t text_size)
 {
 	_cleanup_(vip_freep) struct vip *vip = NULL;
+	int r = vip_new(&vip, &config->service, text, text_size);
 
-	return vip_new(&vip, &config->service, error, error_size);
+	return r < 0 ? r : vip_warning(vip, text, text_size);
 }
 
 int config_refused(const struct config *config, char *error, size_t error_size)

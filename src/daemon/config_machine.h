@@ -5,7 +5,8 @@
 #include "daemon/config.h"
 
 /* What vip_new() says to the service section, which must be there: 0, -EINVAL if it refuses the machine as
- * it is, -ENODEV if there is no such interface; any other negated errno: it could not find out. */
-int config_service_looks(const struct config *config, char *error, size_t error_size) MUST_CHECK;
+ * it is, -ENODEV if there is no such interface; any other negated errno: it could not find out. Then the line is in
+ * `text`, and that of vip_warning() with VIP_WARNS. */
+int config_service_looks(const struct config *config, char *text, size_t text_size) MUST_CHECK;
 
 #endif

@@ -77,6 +77,8 @@ static void warn_service(struct warnings *w)
 		    "this node has no interface %s for the service address, so its settings "
 		    "could not be checked; see `ip link`",
 		    w->config->service.interface);
+	else if (r == VIP_WARNS)
+		warnings_add(w, "%s", why);
 	else if (r < 0 && r != -EINVAL)
 		warnings_add(w, "the settings of interface %s could not be checked: %s",
 		             w->config->service.interface, why);

@@ -211,6 +211,11 @@ static const struct mistake {
     {BASE "service eth0 {\n interface-down = perhaps }\n", 5, "neither true nor false",
      "write true or false"},
     {BASE "service eth0 {\n announce = 3601 }\n", 5, "out of range", "3600 s"},
+    {BASE "listen = 10.0.0.1:7410\nservice eth0 { addresses = {10.0.0.2/24, 10.0.0.1/24} }\n", 4,
+     "10.0.0.1:7410 is a service address", "address of this node's own"},
+    {BASE "service eth0 { addresses = {\"2001:db8::1/64\"} }\n"
+          "peer b {\n address = \"[2001:db8::1]:5\" }\n",
+     5, "peer 'b' has a service address", "address of the peer's own"},
     /* who may join */
     {"node = a\nuser = root\n\n\n", 0, "key-file: is not set", "key-file = "},
     {BASE "certificate = /etc/passwd\n", 4, "certificate: cannot stand beside key-file",

@@ -8,12 +8,18 @@
  * arp_ignore = 1 and arp_announce = 2 on the other interface end both, and without them the configuration
  * is refused: two nodes that answer for one address are found out only when the service breaks. The remedy
  * names conf/all, since the service interface, too, must not answer for the other one's addresses.
+ *
+ * The service interface itself must carry service addresses and nothing else: silence mutes all of it. A node whose
+ * only NIC is named as its service interface would be off the network as soon as it stands by, the operator's own
+ * connection and the peers with it. So an interface with any other address that is good beyond the link, or with
+ * the default route, is refused.
  */
 #include "vip/vip_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_addr.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -136,6 +142,24 @@ int vip_check_address(const struct vip_config *config, const char *text, char *e
 	return r;
 }
 
+bool vip_is_moving(const struct vip_config *config, const struct sockaddr_storage *address)
+{
+	const void *bytes = &((const struct sockaddr_in6 *)address)->sin6_addr;
+	size_t n = sizeof(struct in6_addr);
+	struct netlink_address ours;
+	char error[160];
+
+	if (address->ss_family == AF_INET) {
+		bytes = &((const struct sockaddr_in *)address)->sin_addr;
+		n = sizeof(struct in_addr);
+	}
+	for (size_t i = 0; i < config->n_addresses; i++)
+		if (vip_parse(&ours, config->addresses[i], error, sizeof(error)) == 0 &&
+		    ours.family == address->ss_family && memcmp(ours.bytes, bytes, n) == 0)
+			return true;
+	return false;
+}
+
 int vip_effective(const char *name, uint32_t own, uint32_t *out)
 {
 	char path[128], text[32] = "", *end;
@@ -208,6 +232,64 @@ static bool vip_on_segment(const struct vip *vip, const struct netlink_address *
 	return false;
 }
 
+static bool vip_is_service(const struct vip *vip, const struct netlink_address *at)
+{
+	for (size_t i = 0; i < vip->n_addresses; i++)
+		if (at->family == vip->addresses[i].family &&
+		    memcmp(at->bytes, vip->addresses[i].bytes, sizeof(at->bytes)) == 0)
+			return true;
+	return false;
+}
+
+static bool vip_is_link_local(const struct netlink_address *at)
+{
+	if (at->family == AF_INET)
+		return at->bytes[0] == 169 && at->bytes[1] == 254;
+	return at->bytes[0] == 0xfe && (at->bytes[1] & 0xc0) == 0x80;
+}
+
+#define VIP_OWN_INTERFACE                                                                          \
+	"silence, while this node stands by, would cut it off: give the service address an "       \
+	"interface of its own (a macvlan on \"%s\": docs/service-address.md)"
+
+/* Whether the interface has something else to carry than service addresses. */
+static int vip_check_own(const struct vip *vip, const struct netlink_iface *iface,
+                         const struct netlink_address *at, size_t n, char *error, size_t error_size)
+{
+	char text[VIP_TEXT_BYTES];
+	bool has_route = false;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		if (at[i].index != iface->index || vip_is_link_local(&at[i]) ||
+		    vip_is_service(vip, &at[i]))
+			continue;
+		vip_text(&at[i], text);
+		if (at[i].family == AF_INET6 && !(at[i].flags & IFA_F_PERMANENT))
+			return vip_fail(error, error_size, -EINVAL,
+			                "interface \"%s\" has configured %s by itself, and must "
+			                "carry service addresses only: unless it is the node's own "
+			                "NIC, set net.ipv6.conf.%s.accept_ra=0 and remove the "
+			                "address",
+			                iface->name, text, iface->name);
+		return vip_fail(error, error_size, -EINVAL,
+		                "interface \"%s\" has the address %s, which is no service "
+		                "address, and " VIP_OWN_INTERFACE
+		                ", or remove the address if nothing needs it",
+		                iface->name, text, iface->name);
+	}
+	r = netlink_has_default_route(iface->index, &has_route);
+	if (r < 0)
+		return vip_fail(error, error_size, r, "cannot list this machine's routes: %s",
+		                vip_why(r));
+	if (has_route)
+		return vip_fail(error, error_size, -EINVAL,
+		                "interface \"%s\" carries the default route, and " VIP_OWN_INTERFACE
+		                ", or a table of its own for that route",
+		                iface->name, iface->name);
+	return 0;
+}
+
 int vip_check_all(char *error, size_t error_size)
 {
 	uint32_t ignore = 0;
@@ -239,6 +321,9 @@ int vip_check_machine(const struct vip *vip, struct mnl_socket *nl,
 	if (r < 0)
 		return vip_fail(error, error_size, r, "cannot list this machine's addresses: %s",
 		                vip_why(r));
+	r = vip_check_own(vip, iface, at, n, error, error_size);
+	if (r < 0)
+		return r;
 	if (iface->parent) {
 		r = vip_check_other(nl, iface->parent, iface->name, error, error_size);
 		if (r < 0)
@@ -252,4 +337,50 @@ int vip_check_machine(const struct vip *vip, struct mnl_socket *nl,
 			return r;
 	}
 	return 0;
+}
+
+/* Whether the service address's network is that of another interface, too, which answers then leave by. */
+static int vip_has_other(const struct vip *vip, const struct netlink_iface *iface, bool *out)
+{
+	_cleanup_(freep) struct netlink_address *at = NULL;
+	bool found = iface->parent != 0;
+	size_t n = 0;
+	int r = netlink_addresses(&at, &n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		found |= at[i].index != iface->index && vip_on_segment(vip, &at[i]);
+	*out = found;
+	return 0;
+}
+
+int vip_warning(const struct vip *vip, char *text, size_t text_size)
+{
+	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
+	bool has_ip4 = false, has_other = false;
+	struct netlink_iface iface = {0};
+	uint32_t filter = 0;
+	int r;
+
+	for (size_t i = 0; i < vip->n_addresses; i++)
+		has_ip4 |= vip->addresses[i].family == AF_INET;
+	if (!has_ip4) /* IPv6 has no such filter */
+		return 0;
+	r = netlink_open(&nl);
+	if (r == 0)
+		r = netlink_iface_get(nl, vip->interface, 0, &iface);
+	if (r == 0)
+		r = vip_effective("rp_filter", iface.rp_filter, &filter);
+	if (r == 0)
+		r = vip_has_other(vip, &iface, &has_other);
+	if (r < 0)
+		return r;
+	if (filter != 1 || !has_other)
+		return 0;
+	return vip_fail(text, text_size, VIP_WARNS,
+	                "net.ipv4.conf.%s.rp_filter, or that of all, is 1 (strict): answers leave "
+	                "by another interface, so clients' requests are dropped; set "
+	                "net.ipv4.conf.all.rp_filter=2",
+	                iface.name);
 }

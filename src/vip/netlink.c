@@ -141,6 +141,8 @@ static int netlink_read_devconf(const struct nlattr *af_spec, struct netlink_ifa
 		out->arp_ignore = values[IPV4_DEVCONF_ARP_IGNORE - 1];
 	if (n >= IPV4_DEVCONF_ARP_ANNOUNCE)
 		out->arp_announce = values[IPV4_DEVCONF_ARP_ANNOUNCE - 1];
+	if (n >= IPV4_DEVCONF_RP_FILTER)
+		out->rp_filter = values[IPV4_DEVCONF_RP_FILTER - 1];
 	return MNL_CB_OK;
 }
 
@@ -312,6 +314,93 @@ int netlink_addresses(struct netlink_address **out, size_t *n_out)
 	}
 	*out = list.at;
 	*n_out = list.n;
+	return 0;
+}
+
+struct netlink_default {
+	int index;
+	bool found;
+};
+
+static bool netlink_hops_over(const struct nlattr *multipath, int index)
+{
+	const char *at = mnl_attr_get_payload(multipath);
+	size_t left = mnl_attr_get_payload_len(multipath), step;
+
+	for (; left >= sizeof(struct rtnexthop); at += step, left -= step) {
+		const struct rtnexthop *hop = (const struct rtnexthop *)(const void *)at;
+
+		if (hop->rtnh_len < sizeof(*hop) || hop->rtnh_len > left)
+			return false;
+		if (hop->rtnh_ifindex == index)
+			return true;
+		step = MIN((size_t)RTNH_ALIGN(hop->rtnh_len), left);
+	}
+	return false;
+}
+
+static int netlink_read_route(const struct nlmsghdr *message, void *arg)
+{
+	const struct nlattr *at[RTA_MAX + 1] = {0};
+	struct netlink_table table = {.at = at, .max = RTA_MAX};
+	const struct rtmsg *info = mnl_nlmsg_get_payload(message);
+	struct netlink_default *out = arg;
+	unsigned id;
+
+	if (message->nlmsg_type != RTM_NEWROUTE || info->rtm_dst_len != 0 ||
+	    info->rtm_type != RTN_UNICAST)
+		return MNL_CB_OK;
+	if (mnl_attr_parse(message, sizeof(*info), netlink_table_put, &table) < 0)
+		return MNL_CB_ERROR;
+	id = at[RTA_TABLE] ? mnl_attr_get_u32(at[RTA_TABLE]) : info->rtm_table;
+	if (id != RT_TABLE_MAIN)
+		return MNL_CB_OK;
+	if (at[RTA_OIF])
+		out->found |= (int)mnl_attr_get_u32(at[RTA_OIF]) == out->index;
+	if (at[RTA_MULTIPATH])
+		out->found |= netlink_hops_over(at[RTA_MULTIPATH], out->index);
+	return MNL_CB_OK;
+}
+
+/* The kernel looks only into the main table, and only at the interface's routes (NETLINK_GET_STRICT_CHK): a router has a
+ * million others. One before 4.20 sends them all. */
+static int netlink_default_try(int family, struct netlink_default *out)
+{
+	_cleanup_(netlink_closep) struct mnl_socket *nl = NULL;
+	int one = 1, r = netlink_open(&nl);
+	char buffer[256];
+	struct nlmsghdr *request;
+	struct rtmsg *info;
+
+	if (r < 0)
+		return r;
+	(void)mnl_socket_setsockopt(nl, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
+	request = mnl_nlmsg_put_header(buffer);
+	request->nlmsg_type = RTM_GETROUTE;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	info = mnl_nlmsg_put_extra_header(request, sizeof(*info));
+	info->rtm_family = (unsigned char)family;
+	info->rtm_table = RT_TABLE_MAIN;
+	mnl_attr_put_u32(request, RTA_OIF, (uint32_t)out->index);
+	r = netlink_talk(nl, request, netlink_read_route, out);
+	/* No such table, or no IPv6: no such route. */
+	return r == -ENOENT || r == -EOPNOTSUPP || r == -EAFNOSUPPORT ? 0 : r;
+}
+
+int netlink_has_default_route(int index, bool *out)
+{
+	static const int families[] = {AF_INET, AF_INET6};
+	struct netlink_default found = {.index = index};
+
+	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
+		int r = -EINTR;
+
+		for (int i = 0; i < NETLINK_TRIES && r == -EINTR; i++)
+			r = netlink_default_try(families[f], &found);
+		if (r < 0)
+			return r;
+	}
+	*out = found.found;
 	return 0;
 }
 

@@ -21,7 +21,8 @@ struct netlink_iface {
 	unsigned flags;   /* IFF_UP, IFF_NOARP … */
 	bool is_ethernet; /* six-byte addresses and Ethernet's framing */
 	uint8_t mac[6];
-	uint32_t arp_ignore, arp_announce; /* of the interface alone: conf/all is not in them */
+	/* Of the interface alone: conf/all is not in them. */
+	uint32_t arp_ignore, arp_announce, rp_filter;
 };
 
 struct netlink_address {
@@ -54,6 +55,9 @@ int netlink_iface_set(struct mnl_socket *nl, int index, unsigned flags, unsigned
 
 /* Out: the IPv4 and IPv6 addresses of all interfaces; free(3) them. `*out` is NULL when there is none. */
 int netlink_addresses(struct netlink_address **out, size_t *n_out) MUST_CHECK;
+
+/* Out: whether a default route of the main table, of IPv4 or IPv6, leads out of the interface. */
+int netlink_has_default_route(int index, bool *out) MUST_CHECK;
 
 /* IPv6 addresses are usable at once: no duplicate address detection. -EEXIST, -EADDRNOTAVAIL. */
 int netlink_address_add(struct mnl_socket *nl, const struct netlink_address *address) MUST_CHECK;

@@ -165,6 +165,87 @@ static void test_other_kinds_of_links_need_no_settings(void **state)
 	               "interface \"other\" is on the service network, too");
 }
 
+/* Silence mutes the whole interface. */
+static void test_interface_carries_nothing_else(void **state)
+{
+	static const struct {
+		const char *made, *undone, *error;
+	} others[] = {
+	    {"ip address add 10.77.0.11/24 dev eth0", "ip address del 10.77.0.11/24 dev eth0",
+	     "interface \"eth0\" has the address 10.77.0.11/24, which is no service address"},
+	    {"ip address add 192.0.2.1/32 dev eth0", "ip address del 192.0.2.1/32 dev eth0",
+	     "a macvlan on \"eth0\": docs/service-address.md"},
+	    {"ip address add fd77::11/64 dev eth0 nodad", "ip address del fd77::11/64 dev eth0",
+	     "has the address fd77::11/64"},
+	    /* As one that a router's advertisement made. */
+	    {"ip address add fd77::12/64 dev eth0 nodad valid_lft 1000 preferred_lft 1000",
+	     "ip address del fd77::12/64 dev eth0",
+	     "has configured fd77::12/64 by itself, and must carry service addresses only"},
+	    {"ip route add default via 10.77.0.1 dev eth0 onlink", "ip route del default",
+	     "interface \"eth0\" carries the default route"},
+	    {"ip route add default nexthop via 10.77.0.1 dev eth0 onlink nexthop via 10.77.0.3 dev "
+	     "eth0 "
+	     "onlink",
+	     "ip route del default", "carries the default route"},
+	    {"ip -6 route add default via fe80::1 dev eth0", "ip -6 route del default",
+	     "carries the default route"},
+	};
+	struct vip *vip;
+
+	(void)state;
+	/* What a node that holds has, and link-local addresses, are fine; so is a route of the service's own. */
+	test_net_run(NET_A, "ip link set eth0 up; ip address add 10.77.0.10/24 dev eth0;"
+	                    "ip address add fd77::10/64 dev eth0 nodad;"
+	                    "ip address add 169.254.7.7/16 dev eth0;"
+	                    "ip address add fe80::7/64 dev eth0 nodad;"
+	                    "ip route add default via 10.77.0.1 dev eth0 onlink table 77");
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
+	vip_free(vip);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		test_net_run(NET_A, "%s", others[i].made);
+		assert_refused(&test_nodes_both, -EINVAL, others[i].error);
+		test_net_run(NET_A, "%s", others[i].undone);
+	}
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
+	vip_free(vip);
+}
+
+static void test_strict_filter_is_warned_of(void **state)
+{
+	const char *all = "/proc/sys/net/ipv4/conf/all/rp_filter";
+	struct vip_config config = test_nodes_both;
+	char text[512] = "";
+	struct vip *vip;
+
+	(void)state;
+	test_net_run(NET_A, "echo 1 >%s", all);
+	/* Answers leave by eth0. */
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), 0);
+	vip_free(vip);
+	test_net_run(NET_A, "echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore;"
+	                    "echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce;"
+	                    "ip link set eth0 name other && ip link set other up &&"
+	                    "ip link add eth0 link other type macvlan mode bridge");
+	assert_int_equal(test_nodes_try(&vip, &test_nodes_both), 0);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), VIP_WARNS);
+	assert_non_null(strstr(text, "set net.ipv4.conf.all.rp_filter=2"));
+	test_net_run(NET_A, "echo 0 >%s; echo 1 >/proc/sys/net/ipv4/conf/eth0/rp_filter", all);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), VIP_WARNS);
+	test_net_run(NET_A, "echo 2 >%s", all);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), 0);
+	test_net_run(NET_A, "echo 0 >%s; echo 0 >/proc/sys/net/ipv4/conf/eth0/rp_filter", all);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), 0);
+	vip_free(vip);
+	/* IPv6 has no such filter. */
+	test_net_run(NET_A, "echo 1 >%s", all);
+	config.addresses[0] = "fd77::10/64";
+	config.n_addresses = 1;
+	assert_int_equal(test_nodes_try(&vip, &config), 0);
+	assert_int_equal(vip_warning(vip, text, sizeof(text)), 0);
+	vip_free(vip);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +261,10 @@ int main(void)
 	                                    test_nodes_net_up, test_nodes_net_down),
 	    cmocka_unit_test_setup_teardown(test_other_kinds_of_links_need_no_settings,
 	                                    test_nodes_net_up, test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_interface_carries_nothing_else, test_nodes_net_up,
+	                                    test_nodes_net_down),
+	    cmocka_unit_test_setup_teardown(test_strict_filter_is_warned_of, test_nodes_net_up,
+	                                    test_nodes_net_down),
 	};
 
 	test_net_or_skip();

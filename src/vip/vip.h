@@ -35,13 +35,26 @@ struct vip_config {
 int vip_check_address(const struct vip_config *config, const char *text, char *error,
                       size_t error_size) MUST_CHECK;
 
+/* Whether the address, whatever its port, is one of `config`'s, which parse. */
+struct sockaddr_storage;
+bool vip_is_moving(const struct vip_config *config, const struct sockaddr_storage *address);
+
 struct vip;
 
-/* Checks the configuration against the machine (interface exists, addresses parse and are given once).
- * `error` says in words what is wrong and what to change. Changes nothing. */
+/* Checks the configuration against the machine (interface exists and carries service addresses only, addresses
+ * parse and are given once; check.c has the rest). `error` says in words what is wrong and what to change: -EINVAL if
+ * the machine as it is cannot work. Changes nothing. */
 int vip_new(struct vip **out, const struct vip_config *config, char *error,
             size_t error_size) MUST_CHECK;
 void vip_free(struct vip *vip); /* leaves the network as it is */
+
+enum vip_outcome {
+	VIP_WARNS =
+	    1, /* clients may not be served as the machine is: `text` says why, and what to change */
+};
+
+/* What is no reason to refuse a machine that vip_new() took. Returns 0, VIP_WARNS or a negated errno. */
+int vip_warning(const struct vip *vip, char *text, size_t text_size) MUST_CHECK;
 
 /* Makes sure that the addresses stand on the interface and that this node answers for them, then announces
  * them. Idempotent. On failure everything is as before, and `error` says which step failed. */

@@ -166,6 +166,24 @@ static void print_count(FILE *out, uint64_t n, const char *one, const char *many
 	fprintf(out, "%s %s", count_words(n, words), n == 1 ? one : many);
 }
 
+static void render_refused_users(FILE *out, const json_t *users)
+{
+	char a[32], b[32];
+
+	for (size_t i = 0; i < json_array_size(users); i++) {
+		const json_t *user = json_array_get(users, i);
+
+		label(out, "");
+		fputs("user ", out);
+		cli_print_text(out, text_of(user, "user"));
+		fprintf(out, " is refused (%s times, the last %s ago):\n",
+		        count_words(count_of(user, "refused"), a),
+		        time_words(count_of(user, "last_s"), b));
+		label(out, "");
+		fputs("add it to worker-users, and systemctl reload tlsbatond\n", out);
+	}
+}
+
 static void render_workers(FILE *out, const json_t *workers)
 {
 	const json_t *waits = json_object_get(workers, "gate_wait_us");
@@ -177,6 +195,7 @@ static void render_workers(FILE *out, const json_t *workers)
 	fprintf(out, "%s refused, ", count_words(count_of(workers, "refused"), a));
 	print_count(out, count_of(workers, "malformed"), "malformed notice\n",
 	            "malformed notices\n");
+	render_refused_users(out, json_object_get(workers, "refused_users"));
 	label(out, "Notices");
 	fprintf(out, "%s sent, ", count_words(count_of(workers, "puts"), a));
 	fprintf(out, "%s lost; ", count_words(count_of(workers, "lost"), a));
@@ -270,6 +289,20 @@ static void render_difference(FILE *out, const json_t *peer, int indent)
 		fprintf(out, "%*s%s\n", indent, "", lines[i]);
 }
 
+/* What its daemon says of the servers there. */
+static void render_servers(FILE *out, const json_t *peer, int indent)
+{
+	if (json_is_true(json_object_get(peer, "refuses_workers")))
+		fprintf(out,
+		        "%*sits tlsbatond refuses workers of a server: see tlsbaton status there\n",
+		        indent, "");
+	if (json_is_false(json_object_get(peer, "has_workers")))
+		fprintf(out,
+		        "%*sno server is connected to its tlsbatond: whether one serves there is\n"
+		        "%*snot known (after its restart, each comes back with its next client)\n",
+		        indent, "", indent, "");
+}
+
 static void render_peers(FILE *out, const json_t *peers)
 {
 	int name_width = 4;
@@ -299,11 +332,7 @@ static void render_peers(FILE *out, const json_t *peers)
 		fprintf(out, "%*s", name_width + 2, "");
 		cli_print_text(out, text_of(peer, "address"));
 		fputc('\n', out);
-		if (json_is_false(json_object_get(peer, "has_workers")))
-			fprintf(
-			    out,
-			    "%*sno server is connected to its tlsbatond: none would resume there\n",
-			    name_width + 2, "");
+		render_servers(out, peer, MIN(name_width + 2, 10));
 		if (*text_of(peer, "error")) {
 			fprintf(out, "%*s", name_width + 2, "");
 			cli_print_text(out, text_of(peer, "error"));
@@ -327,6 +356,6 @@ void cli_render_status(FILE *out, const json_t *status)
 	fputc('\n', out);
 	render_peers(out, json_object_get(status, "peers"));
 	if (json_is_number(expected) && count_of(table, "live") > 0) /* of none there is no share */
-		fprintf(out, "\nAfter a switchover now, %s of the live sessions would resume.\n",
+		fprintf(out, "\nAfter a switchover now, %s of the live sessions can resume.\n",
 		        share_words(json_number_value(expected), words));
 }

@@ -210,11 +210,13 @@ struct repl_config node_repl_config(const struct config *config)
 
 void node_tell_role(struct node *node)
 {
+	struct refusal refused[REFUSALS_USERS];
 	const struct wire_role role = {
 	    .term = node->role.term,
 	    .active = node->role.active,
 	    .has_service = node->config->has_service,
 	    .has_workers = node->workers && workers_n_connected(node->workers) > 0,
+	    .refuses_workers = node->workers && workers_refused(node->workers, refused) > 0,
 	};
 
 	repl_set_role(node->repl, &role);

@@ -86,6 +86,22 @@ static uint64_t quantile_us(const struct workers_stats *w, double share)
 	return 0;
 }
 
+static json_t *refused_users(const struct node *node)
+{
+	struct refusal refused[REFUSALS_USERS];
+	size_t n = workers_refused(node->workers, refused);
+	char user[REFUSALS_NAME_MAX];
+	json_t *out = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(out, json_pack("{s:s, s:I, s:o, s:i}", "user",
+		                                     refusals_user(refused[i].uid, user), "uid",
+		                                     (json_int_t)refused[i].uid, "refused",
+		                                     integer(refused[i].n), "last_s",
+		                                     (int)refused[i].last_s));
+	return out;
+}
+
 static json_t *workers_status(const struct node *node)
 {
 	struct workers_stats w;
@@ -98,6 +114,7 @@ static json_t *workers_status(const struct node *node)
 	                "hits", integer(w.hits), "misses", integer(w.misses), "removals",
 	                integer(w.removals), "removals_ignored", integer(w.removals_ignored),
 	                "stateless", integer(w.stateless));
+	json_object_set_new(out, "refused_users", refused_users(node));
 	json_object_set_new(out, "tickets_issued", integer(w.tickets_issued));
 	json_object_set_new(out, "tickets_opened", integer(w.tickets_opened));
 	json_object_set_new(out, "tickets_refused", integer(w.tickets_refused));
@@ -168,6 +185,8 @@ static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
 	json_object_set_new(out, "role", json_string(peer_role(p)));
 	json_object_set_new(out, "has_workers",
 	                    is_connected(p) ? json_boolean(p->has_workers) : json_null());
+	json_object_set_new(out, "refuses_workers",
+	                    is_connected(p) ? json_boolean(p->refuses_workers) : json_null());
 	json_object_set_new(out, "term", integer(p->term));
 	json_object_set_new(out, "policies", json_string(policies(p->policies)));
 	json_object_set_new(out, "share", json_real(peer_share(p, n_live)));
@@ -197,8 +216,9 @@ json_t *node_status(struct node *node)
 	table_stats(node->table, &table);
 	for (size_t i = 0; i < repl_n_peers(node->repl); i++) {
 		repl_peer_status(node->repl, i, &peer);
-		/* Sessions that no server looks up do not resume. */
-		best = fmax(best, peer.has_workers ? peer_share(&peer, table.n_live) : 0);
+		/* Whether or not a server is connected there: one that has nothing to do is not, after its
+		 * daemon's restart. */
+		best = fmax(best, peer_share(&peer, table.n_live));
 		json_array_append_new(peers, peer_status(&peer, table.n_live));
 	}
 	out = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "version", TLSBATON_VERSION, "node",

@@ -171,6 +171,9 @@ static void test_metrics(void **state)
 	ASSERT_HOLDS(reply, "\ntlsbaton_peer_lag_seconds{peer=\"b\"} 0.001\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_peer_clock_offset_seconds{peer=\"b\"} -0.015\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_peer_held_ratio{peer=\"c\"} 0\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_has_workers{peer=\"b\"} 1\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_has_workers{peer=\"d\"} 0\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_peer_refuses_workers{peer=\"b\"} 1\n");
 }
 
 /* Each line is a comment or name[{labels}] number, and each name was introduced by its TYPE just before. */

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -164,6 +165,48 @@ static uint64_t send_at(struct fixture *f, uint64_t position)
 static bool is_open(struct fixture *f, uint64_t notice)
 {
 	return tlsbaton_gate_poll(f->baton, notice) == 0;
+}
+
+/* Connects as another user, and leaves. */
+static void knock_as(struct fixture *f, uid_t uid)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	pid_t pid = fork();
+	int status = -1;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		strcpy(address.sun_path, f->socket_path);
+		_exit(setuid(uid) < 0 ||
+		      connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_a_user_that_is_refused_is_named_until_a_reload(void **state)
+{
+	struct refusal out[REFUSALS_USERS];
+	struct fixture *f = *state;
+	uid_t allowed = 12346;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(f->directory, 0755), 0);
+	f->config.uids = &allowed;
+	f->config.n_uids = 1;
+	workers_configure(f->workers, &f->config);
+	assert_int_equal(workers_refused(f->workers, out), 0);
+	knock_as(f, 12345);
+	knock_as(f, 12345);
+	knock_as(f, allowed);
+	run_until(f, f->workers->stats.n_refused >= 2);
+	run_until(f, workers_refused(f->workers, out) == 1 && out[0].n == 2);
+	assert_int_equal(out[0].uid, 12345);
+	workers_configure(f->workers, &f->config);
+	assert_int_equal(workers_refused(f->workers, out), 0);
 }
 
 static void test_a_reload_reaches_who_is_connected(void **state)
@@ -327,6 +370,7 @@ static void test_a_flood_of_who_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    T(test_a_user_that_is_refused_is_named_until_a_reload),
 	    T(test_a_reload_reaches_who_is_connected),
 	    T(test_gates_open_in_the_order_of_positions),
 	    T(test_more_batches_than_there_is_room_for),

@@ -59,6 +59,7 @@ struct workers {
 	uint64_t acked_position;
 	struct workers_stats stats; /* of workers that are gone */
 	struct log_limit limit;
+	struct refusals refusals;
 	uint8_t copy[RING_COPY_BYTES];
 };
 

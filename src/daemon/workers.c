@@ -118,13 +118,15 @@ static void refuse(struct workers *workers, int fd, enum hello_status status)
 	/* It says why; if it cannot be told, it is gone, or will see the end. */
 	(void)send_hello(fd, status, NULL, 0);
 	(void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer);
-	if (status == HELLO_TOO_MANY)
+	if (status == HELLO_TOO_MANY) {
 		snprintf(why, sizeof(why), "there are %u already; raise workers-max",
 		         workers->config.n_max);
-	else
+	} else {
+		refusals_note(&workers->refusals, peer.uid, clock_coarse_ms());
 		snprintf(why, sizeof(why),
 		         "user ID %u is not allowed; add its user to worker-users",
 		         (unsigned)peer.uid);
+	}
 	workers_warn(workers, "a worker was refused", why);
 }
 
@@ -349,6 +351,7 @@ void workers_configure(struct workers *workers, const struct workers_config *con
 		log_error("out of memory: the workers' configuration stays as it was");
 		return;
 	}
+	workers->refusals = (struct refusals){0};
 	/* Relaxed: a number by itself; each gate reads it once. */
 	TAILQ_FOREACH (worker, &workers->all, entry)
 		atomic_store_explicit(&worker->page->gate_deadline_ms, config->gate_deadline_ms,
@@ -388,4 +391,9 @@ void workers_stats(const struct workers *workers, struct workers_stats *out)
 	*out = workers->stats;
 	TAILQ_FOREACH (worker, &workers->all, entry)
 		worker_count(worker, out);
+}
+
+size_t workers_refused(const struct workers *workers, struct refusal out[REFUSALS_USERS])
+{
+	return refusals_list(&workers->refusals, clock_coarse_ms(), out);
 }

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <event2/event.h>
 
+#include "daemon/refusals.h"
 #include "table/table.h"
 #include "util/macro.h"
 
@@ -76,6 +77,9 @@ void workers_configure(struct workers *workers, const struct workers_config *con
 unsigned workers_n_connected(const struct workers *workers);
 
 void workers_stats(const struct workers *workers, struct workers_stats *out);
+
+/* Out: the users whose workers were refused of late and are not allowed; a reload forgets them. Returns how many. */
+size_t workers_refused(const struct workers *workers, struct refusal out[REFUSALS_USERS]);
 
 /* The policies of all workers that are connected (RING_POLICY_BYTES each), sorted, each once: the first `n_max`, if
  * there are more. Returns how many. They are the workers' word. */

@@ -92,7 +92,7 @@ void repl_fill_hello(const struct repl *repl, struct wire_hello *hello)
 static bool repl_same_role(const struct wire_role *a, const struct wire_role *b)
 {
 	return a->term == b->term && a->active == b->active && a->has_service == b->has_service &&
-	       a->has_workers == b->has_workers;
+	       a->has_workers == b->has_workers && a->refuses_workers == b->refuses_workers;
 }
 
 void repl_take_role(struct peer *peer, const struct wire_role *role)
@@ -442,6 +442,7 @@ void repl_peer_status(const struct repl *repl, size_t index, struct repl_peer_st
 	out->active = peer->role.active;
 	out->has_service = peer->role.has_service;
 	out->has_workers = peer->role.has_workers;
+	out->refuses_workers = peer->role.refuses_workers;
 	memcpy(out->error, push->error, sizeof(out->error));
 }
 

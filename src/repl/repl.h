@@ -78,7 +78,7 @@ struct repl_peer_status {
 	int64_t clock_offset_ms; /* its wall clock less ours, at hello */
 	enum repl_policies policies;
 	uint64_t term; /* its role, as last said (see repl_set_role()) */
-	bool active, has_service, has_workers;
+	bool active, has_service, has_workers, refuses_workers;
 	char error[160]; /* last failure in words; "" if none */
 };
 
@@ -144,8 +144,8 @@ void repl_push(struct repl *repl);
 uint64_t repl_acked(const struct repl *repl, unsigned *waited_for);
 
 /* Tells the peers what this node is: whether it answers for the service address, the term, a number that
- * grows with every take-over in the group, whether it has an address to answer for, and servers. Sent in
- * hello and whenever it changes. */
+ * grows with every take-over in the group, whether it has an address to answer for, and servers, and whether it
+ * refuses some. Sent in hello and whenever it changes. */
 struct wire_role;
 void repl_set_role(struct repl *repl, const struct wire_role *role);
 

@@ -208,7 +208,8 @@ static void test_roles_are_told(void **state)
 	run_until(pair->base, node_status(&pair->b, 0).active);
 	assert_int_equal(node_status(&pair->b, 0).term, 7);
 	run_until(pair->base, node_state(&pair->a, 0) == REPL_IN_SYNC);
-	repl_set_role(pair->a.repl, &(struct wire_role){.term = 8, .has_workers = true});
+	repl_set_role(pair->a.repl,
+	              &(struct wire_role){.term = 8, .has_workers = true, .refuses_workers = true});
 	repl_set_role(pair->b.repl,
 	              &(struct wire_role){.term = 9, .active = true, .has_service = true});
 	run_until(pair->base,
@@ -216,6 +217,7 @@ static void test_roles_are_told(void **state)
 	assert_false(node_status(&pair->b, 0).active);
 	assert_false(node_status(&pair->b, 0).has_service);
 	assert_true(node_status(&pair->b, 0).has_workers);
+	assert_true(node_status(&pair->b, 0).refuses_workers);
 	assert_false(node_status(&pair->a, 0).has_workers);
 	assert_int_equal(node_status(&pair->a, 0).term, 9);
 }

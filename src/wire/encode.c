@@ -38,6 +38,7 @@ static void wire_put_role(struct wire_writer *writer, const struct wire_role *ro
 	wire_put_u64(writer, role->term);
 	wire_put_u8(writer, (uint8_t)((role->active ? WIRE_ROLE_ACTIVE : 0) |
 	                              (role->has_service ? WIRE_ROLE_SERVICE : 0) |
+	                              (role->refuses_workers ? WIRE_ROLE_REFUSES : 0) |
 	                              (role->has_workers ? WIRE_ROLE_WORKERS : 0)));
 }
 

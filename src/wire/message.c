@@ -99,6 +99,7 @@ static bool wire_get_role(struct wire_reader *reader, struct wire_role *out)
 	flags = wire_get_u8(reader);
 	out->active = flags & WIRE_ROLE_ACTIVE;
 	out->has_service = flags & WIRE_ROLE_SERVICE;
+	out->refuses_workers = flags & WIRE_ROLE_REFUSES;
 	out->has_workers = flags & WIRE_ROLE_WORKERS;
 	return flags < 2 * WIRE_ROLE_WORKERS && (!out->active || out->has_service) &&
 	       out->term <= INT64_MAX;

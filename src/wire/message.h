@@ -81,13 +81,15 @@ struct wire_header {
 /* The flags of a role on the wire. */
 #define WIRE_ROLE_ACTIVE 1
 #define WIRE_ROLE_SERVICE 2
-#define WIRE_ROLE_WORKERS 4
+#define WIRE_ROLE_REFUSES 4
+#define WIRE_ROLE_WORKERS 8
 
 struct wire_role {
 	uint64_t term;
-	bool active;      /* it answers for the service address */
-	bool has_service; /* it has one to answer for */
-	bool has_workers; /* servers are connected to it */
+	bool active;          /* it answers for the service address */
+	bool has_service;     /* it has one to answer for */
+	bool has_workers;     /* servers are connected to it */
+	bool refuses_workers; /* and it has refused some of late */
 };
 
 struct wire_policies {

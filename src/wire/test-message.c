@@ -62,7 +62,11 @@ static struct wire_hello sample_hello(void)
 	    .epoch = 0x1122334455667788,
 	    .wall_ms = 1700000000123,
 	    .heartbeat_ms = 500,
-	    .role = {.term = 42, .active = true, .has_service = true, .has_workers = true},
+	    .role = {.term = 42,
+	             .active = true,
+	             .has_service = true,
+	             .has_workers = true,
+	             .refuses_workers = true},
 	    .policies.n = 2,
 	    .resume_epoch = 7,
 	    .resume_position = 9,
@@ -87,6 +91,7 @@ static void assert_same_hello(const struct wire_hello *a, const struct wire_hell
 	assert_int_equal(a->role.active, b->role.active);
 	assert_int_equal(a->role.has_service, b->role.has_service);
 	assert_int_equal(a->role.has_workers, b->role.has_workers);
+	assert_int_equal(a->role.refuses_workers, b->role.refuses_workers);
 	assert_int_equal(a->policies.n, b->policies.n);
 	assert_memory_equal(a->policies.fingerprints, b->policies.fingerprints,
 	                    sizeof(a->policies.fingerprints));
@@ -194,7 +199,7 @@ static void test_hello_out_of_range(void **state)
 	assert_breaks(AT_NODE + 1 + n_node + 1, '\n');
 	assert_breaks(at_wall, 0x80);
 	assert_breaks(at_active, WIRE_ROLE_ACTIVE); /* for no address */
-	assert_breaks(at_active, 8);
+	assert_breaks(at_active, 2 * WIRE_ROLE_WORKERS);
 	assert_breaks(at_active + 1, 1);
 	assert_breaks(at_active + 1, WIRE_FINGERPRINTS_MAX + 1);
 	assert_breaks(at_active + 1, 255);
@@ -264,7 +269,7 @@ static void test_policies(void **state)
 static void test_small_messages(void **state)
 {
 	struct wire_ack ack = {1, UINT64_MAX}, ack_out;
-	struct wire_role role = {77, true, true, false}, role_out = {0};
+	struct wire_role role = {77, true, true, false, true}, role_out = {0};
 	uint64_t number;
 
 	(void)state;
@@ -277,7 +282,8 @@ static void test_small_messages(void **state)
 	assert_only_whole(wire_decode_role, WIRE_ROLE, &role_out);
 	assert_int_equal(role_out.term, 77);
 	assert_true(role_out.active && role_out.has_service && !role_out.has_workers);
-	bytes[WIRE_HEADER_BYTES + 8] = 8;
+	assert_true(role_out.refuses_workers);
+	bytes[WIRE_HEADER_BYTES + 8] = 2 * WIRE_ROLE_WORKERS;
 	assert_int_equal(wire_decode_role(payload(WIRE_ROLE), n_payload(), &role_out), -EPROTO);
 	setup(NULL);
 	role.term = (uint64_t)INT64_MAX + 1;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "daemon/serving.h"
 #include "daemon/target.h"
 #include "util/log.h"
 
@@ -87,7 +88,7 @@ void give_start(struct switchover *sw, const char *to, unsigned timeout_ms)
 {
 	struct repl_peer_status peers[REPL_PEERS_MAX];
 	size_t n_peers = sw->ops->n_peers(sw->arg);
-	char reason[HANDOVER_TEXT_MAX + 1];
+	char reason[HANDOVER_TEXT_MAX + 1], doubt[HANDOVER_TEXT_MAX + 1];
 	int target;
 
 	if (to && strcmp(to, sw->node) == 0) {
@@ -105,6 +106,8 @@ void give_start(struct switchover *sw, const char *to, unsigned timeout_ms)
 	sw->state = BARRIER;
 	sw->barrier = sw->ops->head(sw->arg);
 	sw->ops->arm(sw->arg, timeout_ms);
+	if (serving_doubt(&peers[target], doubt))
+		sw_progress(sw, "%s", doubt);
 	if (peers[target].state == REPL_IN_SYNC)
 		sw_progress(sw, "waiting until %s holds every session (%llu records to go)",
 		            peers[target].name, (unsigned long long)peers[target].lag_records);

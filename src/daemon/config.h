@@ -66,8 +66,8 @@ unsigned config_warnings(const struct config *config, void (*warn)(void *arg, co
 
 /*
  * Whether this machine, as it is now, would keep the daemon from starting with `config`: the interface of
- * its service address is set up so that it cannot work (vip_new()), or its user cannot read a file that it
- * needs. Changes nothing. Returns 0, or a negated errno with "FILE: what is wrong; what to do" in `error`.
+ * its service address is set up so that it cannot work (vip_new()), its user cannot read a file that it
+ * needs, or its certificate is one that no peer would take. Changes nothing. Returns 0, or a negated errno with "FILE: what is wrong; what to do" in `error`.
  * What cannot be found out here is no refusal; config_warnings() says so.
  */
 int config_refused(const struct config *config, char *error, size_t error_size) MUST_CHECK;

@@ -3,7 +3,9 @@
  * questions are put to the functions that ask them at the start, so that the answers are the same.
  *
  * Whether the daemon's user can read a file is asked of the kernel, by a child that has become that user:
- * modes alone do not say, since directories on the way, ACLs and security modules count as well.
+ * modes alone do not say, since directories on the way, ACLs and security modules count as well. Such a child also
+ * loads the certificates and their key, as the daemon would: so no trace of that key is in the memory of the process
+ * that asks, which may be about to fork the privileged helper.
  */
 #include "daemon/config_machine.h"
 
@@ -14,37 +16,82 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* Whether user `uid` with the group `gid` alone can read `path`: 0, -EACCES, or another negated errno if that
- * cannot be found out. */
-static int machine_can_read(const char *path, uid_t uid, gid_t gid)
+#include "repl/tls.h"
+
+/* What a child has found out. */
+struct machine_answer {
+	int r;
+	char text[768];
+};
+
+/* Puts the question to a child that has become the daemon's user with its group alone; where we are not root, it stays who
+ * we are. Out: `*out`, its answer. A negated errno: there is none. */
+static int machine_ask(const struct config *config,
+                       void (*question)(const struct config *, const void *arg,
+                                        struct machine_answer *out),
+                       const void *arg, struct machine_answer *out)
 {
-	int status;
+	struct machine_answer answer = {0};
+	int ends[2], status, r = 0;
+	ssize_t n;
 	pid_t pid;
 
-	if (geteuid() == uid)
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		if (geteuid() == 0 && (setgroups(0, NULL) < 0 ||
+		                       setresgid(config->gid, config->gid, config->gid) < 0 ||
+		                       setresuid(config->uid, config->uid, config->uid) < 0))
+			_exit(EXIT_FAILURE);
+		question(config, arg, &answer);
+		/* A pipe takes so little at once, or not at all. */
+		n = write(ends[1], &answer, sizeof(answer));
+		_exit(n == (ssize_t)sizeof(answer) ? EXIT_SUCCESS : EXIT_FAILURE);
+	}
+	if (pid < 0)
+		r = -errno;
+	close(ends[1]);
+	if (r == 0) {
+		do
+			n = read(ends[0], &answer, sizeof(answer));
+		while (n < 0 && errno == EINTR);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		r = n == (ssize_t)sizeof(answer) ? 0 : -EPERM;
+	}
+	close(ends[0]);
+	if (r == 0)
+		*out = answer;
+	return r;
+}
+
+static void ask_access(const struct config *config, const void *path, struct machine_answer *out)
+{
+	(void)config;
+	out->r = access(path, R_OK) == 0 ? 0 : -errno;
+}
+
+/* Whether the daemon's user with its group alone can read `path`: 0, -EACCES, or another negated errno if that
+ * cannot be found out. */
+static int machine_can_read(const struct config *config, const char *path)
+{
+	struct machine_answer answer = {0};
+	int r;
+
+	if (geteuid() == config->uid)
 		return faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) == 0 ? 0 : -errno;
 	if (geteuid() != 0)
 		return -EPERM;
-	pid = fork();
-	if (pid < 0)
-		return -errno;
-	if (pid == 0) {
-		if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
-		    setresuid(uid, uid, uid) < 0)
-			_exit(EPERM);
-		_exit(access(path, R_OK) == 0 ? 0 : errno);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+	r = machine_ask(config, ask_access, path, &answer);
+	return r < 0 ? r : answer.r;
 }
 
 bool config_unreadable(const struct config *config, char *text, size_t size)
 {
 	const char *path = config->key_file ? config->key_file : config->private_key_file;
 	char recipe[CONFIG_RECIPE_MAX];
-	int r = machine_can_read(path, config->uid, config->gid);
+	int r = machine_can_read(config, path);
 
 	if (r == 0 || (r == -EACCES && !config->key_file)) /* that is config_refused()'s */
 		return false;
@@ -85,20 +132,60 @@ bool config_unreachable(const struct config *config, char *text, size_t size)
 }
 
 /* With X.509, OpenSSL reads these once the daemon is its user. */
-static int machine_certificates(const struct config *config, char *error, size_t error_size)
+static int machine_files(const struct config *config, char *error, size_t error_size)
 {
 	const char *const files[] = {config->certificate_file, config->private_key_file,
 	                             config->ca_file};
 	char recipe[CONFIG_RECIPE_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		if (!files[i] || machine_can_read(files[i], config->uid, config->gid) != -EACCES)
+		if (!files[i] || machine_can_read(config, files[i]) != -EACCES)
 			continue;
 		snprintf(error, error_size, "%s: user %s cannot read %s; %s", config->path,
 		         config->user, files[i], config_key_recipe(files[i], config->gid, recipe));
 		return -EACCES;
 	}
 	return 0;
+}
+
+static void ask_certificates(const struct config *config, const void *arg,
+                             struct machine_answer *out)
+{
+	const struct repl_config keys = {
+	    .node = config->node,
+	    .group = config->group,
+	    .certificate_file = config->certificate_file,
+	    .private_key_file = config->private_key_file,
+	    .ca_file = config->ca_file,
+	};
+	struct tls *tls;
+	char why[512] = "";
+
+	(void)arg;
+	out->r = tls_new(&tls, &keys, out->text, sizeof(out->text));
+	if (out->r < 0)
+		return;
+	out->r = tls_check(tls, config->node, why, sizeof(why));
+	snprintf(out->text, sizeof(out->text), "certificate: %s: %s", config->certificate_file,
+	         why);
+	tls_free(tls);
+}
+
+int config_certificates_look(const struct config *config, char *text, size_t text_size)
+{
+	struct machine_answer answer = {0};
+	int r;
+
+	if (config->key_file)
+		return 0;
+	r = machine_ask(config, ask_certificates, NULL, &answer);
+	if (r < 0)
+		snprintf(answer.text, sizeof(answer.text), "%s", strerror(-r));
+	else
+		r = answer.r;
+	if (r != 0)
+		snprintf(text, text_size, "%s", answer.text);
+	return r;
 }
 
 int config_service_looks(const struct config *config, char *text, size_t text_size)
@@ -111,13 +198,15 @@ int config_service_looks(const struct config *config, char *text, size_t text_si
 
 int config_refused(const struct config *config, char *error, size_t error_size)
 {
-	char why[512];
+	char why[768];
 	int r;
 
-	r = machine_certificates(config, error, error_size);
+	r = machine_files(config, error, error_size);
 	if (r < 0)
 		return r;
-	r = config->has_service ? config_service_looks(config, why, sizeof(why)) : 0;
+	r = config_certificates_look(config, why, sizeof(why));
+	if (r != -EINVAL && config->has_service)
+		r = config_service_looks(config, why, sizeof(why));
 	if (r != -EINVAL)
 		return 0;
 	snprintf(error, error_size, "%s: %s", config->path, why);

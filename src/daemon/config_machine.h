@@ -9,4 +9,9 @@
  * `text`, and that of vip_warning() with VIP_WARNS. */
 int config_service_looks(const struct config *config, char *text, size_t text_size) MUST_CHECK;
 
+/* What OpenSSL, as the daemon's user, and peers would say to the certificate, key and authority: 0 (also for a group
+ * key), -EINVAL if they would refuse it, TLS_OUT_OF_DATE (repl/tls.h); any other negated errno: it could not find out.
+ * Then the line is in `text`. */
+int config_certificates_look(const struct config *config, char *text, size_t text_size) MUST_CHECK;
+
 #endif

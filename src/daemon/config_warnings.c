@@ -10,6 +10,7 @@
 
 #include "daemon/config_machine.h"
 #include "daemon/config_value.h"
+#include "repl/tls.h"
 
 struct warnings {
 	const struct config *config;
@@ -84,6 +85,18 @@ static void warn_service(struct warnings *w)
 		             w->config->service.interface, why);
 }
 
+static void warn_certificates(struct warnings *w)
+{
+	char why[768] = "";
+	int r = config_certificates_look(w->config, why, sizeof(why));
+
+	if (r == TLS_OUT_OF_DATE)
+		warnings_add(w, "%s", why);
+	else if (r < 0 && r != -EINVAL)
+		warnings_add(w, "the certificate could not be checked (%s); check again as root",
+		             why);
+}
+
 static void warn_files(struct warnings *w)
 {
 	char text[CONFIG_RECIPE_MAX + 2 * PATH_MAX];
@@ -115,6 +128,7 @@ unsigned config_warnings(const struct config *config, void (*warn)(void *arg, co
 	if (config->has_service)
 		warn_service(&w);
 	warn_files(&w);
+	warn_certificates(&w);
 	if (config->table_bytes > memory / 2)
 		warnings_add(&w,
 		             "table-size is more than half of this node's memory (%llu MiB); set a "

@@ -299,6 +299,81 @@ static void test_files_that_cannot_be_used(void **state)
 
 #define certificates_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void assert_check(const struct repl_config *config, const char *node, int r, const char *why)
+{
+	char text[512] = "";
+	struct tls *tls = NULL;
+
+	assert_int_equal(tls_new(&tls, config, text, sizeof(text)), 0);
+	assert_int_equal(tls_check(tls, node, text, sizeof(text)), r);
+	if (!strstr(text, why))
+		fail_msg("\"%s\" lacks \"%s\"", text, why);
+	tls_free(tls);
+}
+
+/* What a check says before a peer does. */
+static void test_own_certificate(void **state)
+{
+	struct certificates *certificates = *state;
+	struct repl_config *b = &certificates->b.config;
+	char text[512];
+	struct tls *tls = NULL;
+
+	assert_check(&certificates->a.config, "a", 0, "");
+	assert_check(&certificates->a.config, "b", -EINVAL, "have one issued for \"b\"");
+	use_certificate(certificates, b, &b_files, "x", "b", &certificates->ours,
+	                &certificates->ours);
+	assert_check(b, "b", 0, "");
+	assert_check(b, "x", -EINVAL, "does not name this node"); /* there is a DNS name */
+	use_certificate(certificates, b, &b_files, "*", NULL, &certificates->ours,
+	                &certificates->ours);
+	assert_check(b, "b", -EINVAL, "does not name this node");
+	use_certificate(certificates, b, &b_files, "b", NULL, &certificates->others,
+	                &certificates->ours);
+	assert_check(b, "b", -EINVAL, "issued by an authority that stands in ca");
+	/* With another's key it is not even loaded. */
+	b->private_key_file = certificates->a.config.private_key_file;
+	assert_int_equal(tls_new(&tls, b, text, sizeof(text)), -EINVAL);
+	assert_non_null(strstr(text, "cannot use the private key in "));
+}
+
+static void test_own_certificate_out_of_date(void **state)
+{
+	struct certificates *certificates = *state;
+	struct repl_config *b = &certificates->b.config;
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	X509 *certificate = make_certificate(key, "b", NULL, &certificates->ours);
+
+	use_certificate(certificates, b, &b_files, "b", NULL, &certificates->ours,
+	                &certificates->ours);
+	X509_gmtime_adj(X509_getm_notAfter(certificate), -30);
+	assert_true(X509_sign(certificate, certificates->ours.key, EVP_sha256()) > 0);
+	write_pem(b_files.certificate, certificate, NULL);
+	write_pem(b_files.key, NULL, key);
+	assert_check(b, "b", TLS_OUT_OF_DATE, "certificate has expired");
+	X509_free(certificate);
+	EVP_PKEY_free(key);
+}
+
+/* Nobody is asked for it. */
+static void test_key_under_a_passphrase(void **state)
+{
+	struct certificates *certificates = *state;
+	EVP_PKEY *key = EVP_EC_gen("P-256");
+	FILE *file = fopen(a_files.key, "w");
+	struct tls *tls = NULL;
+	char text[512];
+
+	assert_non_null(file);
+	assert_int_equal(PEM_write_PrivateKey(file, key, EVP_aes_128_cbc(),
+	                                      (const unsigned char *)"secret", 6, NULL, NULL),
+	                 1);
+	fclose(file);
+	assert_int_equal(tls_new(&tls, &certificates->a.config, text, sizeof(text)), -EINVAL);
+	assert_non_null(strstr(text, "cannot use the private key in "));
+	EVP_PKEY_free(key);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +387,9 @@ int main(void)
 	    certificates_test(test_the_group_key_does_not_help),
 	    certificates_test(test_certificates_of_another_group),
 	    certificates_test(test_files_that_cannot_be_used),
+	    certificates_test(test_own_certificate),
+	    certificates_test(test_own_certificate_out_of_date),
+	    certificates_test(test_key_under_a_passphrase),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

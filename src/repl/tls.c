@@ -135,25 +135,38 @@ static SSL_CTX *tls_context(struct tls *tls, const SSL_METHOD *method)
 	return ctx;
 }
 
+/* A key under a passphrase is one that cannot be read: nobody is there to ask for it. */
+static int tls_no_passphrase(char *out, int n, int for_writing, void *arg)
+{
+	(void)out, (void)n, (void)for_writing, (void)arg;
+	return -1;
+}
+
 static int tls_load_certificates(SSL_CTX *ctx, const struct repl_config *config, char *error,
                                  size_t error_size)
 {
 	char reason[128];
-	const char *step, *file;
+	const char *step, *file, *remedy;
 
 	ERR_clear_error();
-	if (SSL_CTX_use_certificate_chain_file(ctx, config->certificate_file) != 1)
+	SSL_CTX_set_default_passwd_cb(ctx, tls_no_passphrase);
+	if (SSL_CTX_use_certificate_chain_file(ctx, config->certificate_file) != 1) {
 		step = "certificate", file = config->certificate_file;
-	else if (SSL_CTX_use_PrivateKey_file(ctx, config->private_key_file, SSL_FILETYPE_PEM) !=
-	             1 ||
-	         SSL_CTX_check_private_key(ctx) != 1)
+		remedy = "a PEM file that begins with this node's certificate";
+	} else if (SSL_CTX_use_PrivateKey_file(ctx, config->private_key_file, SSL_FILETYPE_PEM) !=
+	               1 ||
+	           SSL_CTX_check_private_key(ctx) != 1) {
 		step = "private key", file = config->private_key_file;
-	else if (SSL_CTX_load_verify_file(ctx, config->ca_file) != 1)
+		remedy = "the PEM file with the certificate's key, without a passphrase";
+	} else if (SSL_CTX_load_verify_file(ctx, config->ca_file) != 1) {
 		step = "authority's certificate", file = config->ca_file;
-	else
+		remedy = "a PEM file with the certificate that peers' are signed by";
+	} else {
 		return 0;
+	}
 	tls_take_error(reason, sizeof(reason));
-	snprintf(error, error_size, "cannot use the %s in %s: %s", step, file, reason);
+	snprintf(error, error_size, "cannot use the %s in %s: %s; name %s", step, file, reason,
+	         remedy);
 	return -EINVAL;
 }
 
@@ -215,6 +228,59 @@ void tls_free(struct tls *tls)
 	SSL_CTX_free(tls->server);
 	explicit_bzero(tls->key, sizeof(tls->key));
 	free(tls);
+}
+
+/* The error of our certificate's verification for `purpose`, as a peer makes it; X509_V_OK. */
+static int tls_verify_own(const struct tls *tls, const char *purpose)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	int result = X509_V_ERR_OUT_OF_MEM;
+	STACK_OF(X509) *chain = NULL;
+
+	if (ctx && SSL_CTX_get0_chain_certs(tls->server, &chain) == 1 &&
+	    X509_STORE_CTX_init(ctx, SSL_CTX_get_cert_store(tls->server),
+	                        SSL_CTX_get0_certificate(tls->server), chain) == 1 &&
+	    X509_STORE_CTX_set_default(ctx, purpose) == 1) {
+		X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(ctx),
+		                                 SSL_CTX_get_security_level(tls->server));
+		(void)X509_verify_cert(ctx);
+		result = X509_STORE_CTX_get_error(ctx);
+	}
+	X509_STORE_CTX_free(ctx);
+	ERR_clear_error();
+	return result;
+}
+
+int tls_check(const struct tls *tls, const char *node, char *text, size_t text_size)
+{
+	/* Each node dials and is dialled. */
+	static const char *const purposes[] = {"ssl_server", "ssl_client"};
+
+	if (tls->psk)
+		return 0;
+	if (X509_check_host(SSL_CTX_get0_certificate(tls->server), node, 0,
+	                    X509_CHECK_FLAG_NO_WILDCARDS, NULL) != 1) {
+		snprintf(text, text_size,
+		         "it does not name this node, and peers would refuse it; have one issued "
+		         "for \"%s\" (as a DNS name, or as the CN)",
+		         node);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(purposes); i++) {
+		int result = tls_verify_own(tls, purposes[i]);
+
+		if (result == X509_V_OK)
+			continue;
+		snprintf(text, text_size,
+		         "peers with the same ca would refuse it: %s; have one issued by an "
+		         "authority that stands in ca, for servers and clients",
+		         X509_verify_cert_error_string(result));
+		return result == X509_V_ERR_CERT_HAS_EXPIRED ||
+		               result == X509_V_ERR_CERT_NOT_YET_VALID
+		           ? TLS_OUT_OF_DATE
+		           : -EINVAL;
+	}
+	return 0;
 }
 
 bool tls_has_key(const struct tls *tls)

@@ -18,6 +18,14 @@ int tls_new(struct tls **out, const struct repl_config *config, char *error,
             size_t error_size) MUST_CHECK;
 void tls_free(struct tls *tls); /* wipes the group key; NULL is fine */
 
+enum tls_outcome {
+	TLS_OUT_OF_DATE = 1, /* by this machine's clock */
+};
+
+/* What peers with the same authority would say to our certificate, if they know us as `node`. -EINVAL: they refuse it.
+ * Then, and with TLS_OUT_OF_DATE, `text` says why and what to do. 0 for a group key. */
+int tls_check(const struct tls *tls, const char *node, char *text, size_t text_size) MUST_CHECK;
+
 /* Whether it is a group key, not certificates. */
 bool tls_has_key(const struct tls *tls) MUST_CHECK;
 

@@ -289,6 +289,20 @@ static void render_difference(FILE *out, const json_t *peer, int indent)
 		fprintf(out, "%*s%s\n", indent, "", lines[i]);
 }
 
+static void render_resumption(FILE *out, const json_t *peer, const char *ours, int indent)
+{
+	const char *theirs = text_of(peer, "resumption");
+
+	if (!*ours || !*theirs || strcmp(theirs, "unknown") == 0 || strcmp(theirs, ours) == 0)
+		return;
+	fprintf(out, "%*sits resumption is ", indent, "");
+	cli_print_text(out, theirs);
+	fputs(", ours is ", out);
+	cli_print_text(out, ours);
+	fprintf(out, ": clients may not resume\n%*sthere; set the same in both configurations\n",
+	        indent, "");
+}
+
 /* What its daemon says of the servers there. */
 static void render_servers(FILE *out, const json_t *peer, int indent)
 {
@@ -303,7 +317,7 @@ static void render_servers(FILE *out, const json_t *peer, int indent)
 		        indent, "", indent, "");
 }
 
-static void render_peers(FILE *out, const json_t *peers)
+static void render_peers(FILE *out, const json_t *peers, const char *resumption)
 {
 	int name_width = 4;
 	char a[32], b[32], c[32];
@@ -338,6 +352,7 @@ static void render_peers(FILE *out, const json_t *peers)
 			cli_print_text(out, text_of(peer, "error"));
 			fputc('\n', out);
 		}
+		render_resumption(out, peer, resumption, MIN(name_width + 2, 10));
 		render_difference(out, peer, MIN(name_width + 2, 10));
 	}
 }
@@ -346,15 +361,16 @@ void cli_render_status(FILE *out, const json_t *status)
 {
 	const json_t *expected = json_object_get(status, "expected_resumption");
 	const json_t *table = json_object_get(status, "table");
+	const json_t *tickets = json_object_get(status, "tickets");
 	char words[32];
 
 	render_node(out, status);
 	render_table(out, table);
 	render_workers(out, json_object_get(status, "workers"));
-	render_tickets(out, json_object_get(status, "tickets"));
+	render_tickets(out, tickets);
 	render_refused(out, json_object_get(status, "replication"));
 	fputc('\n', out);
-	render_peers(out, json_object_get(status, "peers"));
+	render_peers(out, json_object_get(status, "peers"), text_of(tickets, "resumption"));
 	if (json_is_number(expected) && count_of(table, "live") > 0) /* of none there is no share */
 		fprintf(out, "\nAfter a switchover now, %s of the live sessions can resume.\n",
 		        share_words(json_number_value(expected), words));

@@ -40,6 +40,7 @@ int keys_start(struct node *node, char *error, size_t error_size)
 	struct tickets_config tc = keys_config(node);
 	char path[PATH_MAX];
 
+	resumptions_configure(&node->resumptions, node->config->peers, node->config->n_peers);
 	node->rekey_timer = event_new(node->base, -1, 0, on_rekey_timer, node);
 	if (!node->rekey_timer)
 		return -ENOMEM;
@@ -59,6 +60,22 @@ void keys_configure(struct node *node)
 	struct tickets_config tc = keys_config(node);
 
 	tickets_configure(node->tickets, &tc);
+	resumptions_configure(&node->resumptions, node->config->peers, node->config->n_peers);
+	keys_compare(node);
+}
+
+void keys_compare(struct node *node)
+{
+	const enum ticket_resumption ours = node->config->resumption;
+
+	for (size_t i = 0; i < node->config->n_peers; i++)
+		if (resumptions_is_news(&node->resumptions, i, ours))
+			log_warning(
+			    "resumption is %s here and %s at peer %s: a client whom one of them "
+			    "gave a ticket, or a session of its own, may not resume at the other; "
+			    "set the same in both configurations",
+			    tickets_word(ours), tickets_word(resumptions_of(&node->resumptions, i)),
+			    node->config->peers[i].name);
 }
 
 int keys_fd(void *arg)
@@ -80,6 +97,7 @@ void keys_hear(void *arg, size_t peer, const struct ticket_state *tickets)
 	struct node *node = arg;
 
 	tickets_hear(node->tickets, (unsigned)peer, node->config->peers[peer].name, tickets);
+	resumptions_hear(&node->resumptions, peer, tickets->resumption);
 	keys_look(node);
 }
 

@@ -304,6 +304,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	watch_clock(node);
 	node_tell_role(node);
+	keys_compare(node);
 	watch_policies(node);
 	roles_tick(node);
 }

@@ -7,6 +7,7 @@
 #include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/node.h"
+#include "daemon/resumptions.h"
 #include "daemon/role.h"
 #include "daemon/switchover.h"
 #include "daemon/tickets.h"
@@ -20,6 +21,7 @@ struct node {
 	struct table *table;
 	uint64_t epoch; /* its, as last seen */
 	struct tickets *tickets;
+	struct resumptions resumptions;
 	struct control_request *rekey; /* whose command waits for the peers; NULL: nobody's */
 	struct event *rekey_timer;     /* for how long it waits */
 	struct workers *workers;
@@ -76,6 +78,7 @@ int keys_fd(void *node); /* for a worker */
 void keys_say(void *node, struct ticket_state *out);
 void keys_hear(void *node, size_t peer, const struct ticket_state *tickets);
 void keys_rekey(struct node *node, struct control_request *request);
+void keys_compare(struct node *node); /* once a second: whether peers resume in another way */
 void keys_look(struct node *node); /* a peer has come, gone or said something: is a rekey over? */
 void keys_request_gone(struct node *node, const struct control_request *request);
 

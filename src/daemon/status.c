@@ -170,6 +170,16 @@ static double peer_share(const struct repl_peer_status *peer, uint64_t n_live)
 	                                   : (double)(n_live - peer->lag_records) / (double)n_live;
 }
 
+/* What was said over a connection that is gone may not be so any more. */
+static const char *peer_resumption(const struct node *node, size_t i,
+                                   const struct repl_peer_status *peer)
+{
+	enum ticket_resumption theirs = resumptions_of(&node->resumptions, i);
+
+	return is_connected(peer) && theirs != RESUMPTION_UNHEARD ? tickets_word(theirs)
+	                                                          : "unknown";
+}
+
 static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
 {
 	json_t *out = json_pack(
@@ -208,7 +218,7 @@ static json_t *replication_status(const struct node *node)
 json_t *node_status(struct node *node)
 {
 	const char *role = !node->switchover ? "none" : node->role.active ? "active" : "standby";
-	json_t *peers = json_array(), *out;
+	json_t *peers = json_array(), *out, *one;
 	struct repl_peer_status peer;
 	struct table_stats table;
 	double best = -1;
@@ -219,7 +229,10 @@ json_t *node_status(struct node *node)
 		/* Whether or not a server is connected there: one that has nothing to do is not, after its
 		 * daemon's restart. */
 		best = fmax(best, peer_share(&peer, table.n_live));
-		json_array_append_new(peers, peer_status(&peer, table.n_live));
+		one = peer_status(&peer, table.n_live);
+		json_object_set_new(one, "resumption",
+		                    json_string(peer_resumption(node, i, &peer)));
+		json_array_append_new(peers, one);
 	}
 	out = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "version", TLSBATON_VERSION, "node",
 	                node->config->node, "group", node->config->group, "uptime_s",

@@ -359,16 +359,6 @@ static void compare(struct tickets *tickets, const char *name, const struct tick
 {
 	char source[96];
 
-	if (theirs->resumption != tickets->config.resumption) {
-		snprintf(source, sizeof(source), "resumption of %s", name);
-		warn_limited(
-		    tickets, source,
-		    "resumption is %s here and %s at peer %s: a client whom one of them gave a "
-		    "ticket, or a session of its own, may not resume at the other; set the same in "
-		    "both configurations",
-		    tickets_word(tickets->config.resumption), tickets_word(theirs->resumption),
-		    name);
-	}
 	if (theirs->rotation_ms / 2 > tickets->config.rotation_ms) {
 		snprintf(source, sizeof(source), "rotation of %s", name);
 		warn_limited(tickets, source,

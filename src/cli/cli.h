@@ -22,7 +22,10 @@ struct cli {
 	const char *config_path;  /* NULL: the default, if it exists */
 	const char *control_path; /* NULL: control.sock in the run directory */
 	void (*sigpipe)(
-	    int); /* what SIGPIPE was before it was ignored, for a program that is run */
+	    int);        /* what SIGPIPE was before it was ignored, for a program that is run */
+	bool takes_turn; /* cli_ask() ends the waiting of earlier commands that do (cli/turn.h) */
+	unsigned
+	    wait_ms; /* with it: how long cli_ask() waits for a daemon that is not up, or busy */
 };
 
 struct cli_command {
@@ -66,8 +69,8 @@ int cli_run_directory(const struct cli *cli, char **out) MUST_CHECK;
 
 /*
  * Asks the daemon: sends `command` with `args` (taken over; may be NULL), prints progress lines to
- * stdout as they come, and waits for the answer at most `timeout_ms` after each line. Out: the answer's
- * object. An enum cli_exit; errors are printed.
+ * stdout as they come, and waits for the answer at most `timeout_ms` after each line. With cli->wait_ms the command must be
+ * one that may be given twice. Out: the answer's object. An enum cli_exit; errors are printed.
  */
 int cli_ask(const struct cli *cli, const char *command, json_t *args, int timeout_ms,
             json_t **answer) MUST_CHECK;

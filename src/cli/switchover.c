@@ -49,13 +49,27 @@ static int switchover_run(struct cli *cli, int argc, char **argv)
 
 static int simple_run(struct cli *cli, const struct cli_command *self, int argc, char **argv)
 {
+	static const struct option own[] = {
+	    {"wait", required_argument, NULL, 'w'},
+	    {NULL, 0, NULL, 0},
+	};
 	int done;
 
-	cli_option(cli, self, argc, argv, NULL, &done);
+	cli->takes_turn = true;
+	while (cli_option(cli, self, argc, argv, own, &done) != -1) {
+		if (cli_parse_seconds(&cli->wait_ms, optarg) == 0)
+			continue;
+		cli_error("--wait: \"%s\" is not a number of seconds above 0, at most 3600",
+		          optarg);
+		return CLI_USAGE;
+	}
 	if (done < 0)
 		done = cli_arguments(self, argc, argv, 0);
 	return done >= 0 ? done : command(cli, self->name, NULL, SILENCE_MS);
 }
+
+#define WAIT_OPTION                                                                                \
+	"      --wait SECONDS  try again for so long while tlsbatond is not up, or busy\n"
 
 static int promote_run(struct cli *cli, int argc, char **argv)
 {
@@ -81,16 +95,16 @@ const struct cli_command cli_switchover = {
 
 const struct cli_command cli_promote = {
     .name = "promote",
-    .arguments = "",
+    .arguments = "[--wait SECONDS]",
     .summary = "Take the service address on this node, without asking the others (failover)",
-    .options = "",
+    .options = WAIT_OPTION,
     .run = promote_run,
 };
 
 const struct cli_command cli_demote = {
     .name = "demote",
-    .arguments = "",
+    .arguments = "[--wait SECONDS]",
     .summary = "Let go of the service address on this node, without asking the others",
-    .options = "",
+    .options = WAIT_OPTION,
     .run = demote_run,
 };

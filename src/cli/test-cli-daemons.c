@@ -135,12 +135,141 @@ static void test_hanging_daemon(void **state)
 	close(listener);
 }
 
+/* ---- --wait ---- */
+
+static void bind_listener(int fd, const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	memcpy(address.sun_path, path, strlen(path));
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0)
+		_exit(1);
+}
+
+/* A daemon that goes, and comes back: closes the first connection without a word, and answers the second. In between it
+ * calls `meanwhile`, if that is not NULL. */
+static pid_t restarts(const char *path, void (*meanwhile)(void))
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), client;
+	static const char yes[] = "{\"ok\":true}\n";
+	char request[256];
+	pid_t pid;
+
+	bind_listener(fd, path);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid != 0) {
+		close(fd);
+		return pid;
+	}
+	client = accept(fd, NULL, NULL);
+	if (meanwhile)
+		meanwhile();
+	unlink(path);
+	close(fd);
+	close(client);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bind_listener(fd, path);
+	client = accept(fd, NULL, NULL);
+	_exit(read(client, request, sizeof(request)) <= 0 ||
+	      write(client, yes, strlen(yes)) != (ssize_t)strlen(yes));
+}
+
+static void test_wait_for_a_daemon_that_restarts(void **state)
+{
+	struct test_cli *b = *state;
+	char turn[64];
+	int status;
+	pid_t pid;
+
+	control_free(b->control);
+	b->control = NULL;
+	pid = restarts(b->socket, NULL);
+	assert_int_equal(test_cli_run(b, "-c", b->config, "promote", "--wait", "60", NULL),
+	                 CLI_DONE);
+	assert_string_equal(b->err, "");
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	snprintf(turn, sizeof(turn), "%s.waiting", b->directory);
+	assert_int_equal(access(turn, F_OK), -1);
+}
+
+static void test_wait_in_vain(void **state)
+{
+	struct test_cli *b = *state;
+	const char *said;
+
+	control_free(b->control);
+	b->control = NULL;
+	assert_int_equal(test_cli_run(b, "-c", b->config, "demote", "--wait", "0.3", NULL),
+	                 CLI_UNREACHABLE);
+	said = strstr(b->err, "no tlsbatond listens here");
+	assert_non_null(said);
+	assert_null(strstr(said + 1, "no tlsbatond listens here"));
+}
+
+static void test_wait_while_it_is_busy(void **state)
+{
+	struct test_cli *b = *state;
+
+	b->n_busy = 2;
+	assert_int_equal(test_cli_run(b, "-c", b->config, "promote", NULL), CLI_FAILED);
+	ASSERT_HOLDS(b->err, "not now");
+	assert_int_equal(test_cli_run(b, "-c", b->config, "promote", "--wait", "60", NULL),
+	                 CLI_DONE);
+	assert_string_equal(b->err, "");
+	assert_int_equal(b->n_busy, 0);
+	/* A plain no is one. */
+	b->refusal = "no";
+	assert_int_equal(test_cli_run(b, "-c", b->config, "promote", "--wait", "60", NULL),
+	                 CLI_FAILED);
+	ASSERT_HOLDS(b->err, "tlsbaton: no\n");
+}
+
+static char turn_path[64];
+
+static void take_the_turn(void)
+{
+	test_cli_put(turn_path, "another\n");
+}
+
+/* A promote that waits while keepalived says demote. */
+static void test_a_later_command_takes_the_place(void **state)
+{
+	struct test_cli *b = *state;
+	char line[16] = "";
+	FILE *file;
+	pid_t pid;
+
+	control_free(b->control);
+	b->control = NULL;
+	snprintf(turn_path, sizeof(turn_path), "%s.waiting", b->directory);
+	pid = restarts(b->socket, take_the_turn);
+	assert_int_equal(test_cli_run(b, "-c", b->config, "promote", "--wait", "60", NULL),
+	                 CLI_FAILED);
+	ASSERT_HOLDS(b->err, "a later promote or demote has taken this one's place");
+	file = fopen(turn_path, "re");
+	assert_non_null(file);
+	assert_non_null(fgets(line, sizeof(line), file));
+	fclose(file);
+	assert_string_equal(line, "another\n");
+	unlink(turn_path);
+	kill(pid, SIGKILL); /* nobody has come the second time */
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_no_daemon, test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_strange_daemons, test_cli_up, test_cli_down),
 	    cmocka_unit_test_setup_teardown(test_hanging_daemon, test_cli_up, test_cli_down),
+	    cmocka_unit_test_setup_teardown(test_wait_for_a_daemon_that_restarts, test_cli_up,
+	                                    test_cli_down),
+	    cmocka_unit_test_setup_teardown(test_wait_in_vain, test_cli_up, test_cli_down),
+	    cmocka_unit_test_setup_teardown(test_wait_while_it_is_busy, test_cli_up, test_cli_down),
+	    cmocka_unit_test_setup_teardown(test_a_later_command_takes_the_place, test_cli_up,
+	                                    test_cli_down),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -27,11 +27,16 @@ static void on_command(void *arg, struct control_request *request, const char *n
 	snprintf(b->args, sizeof(b->args), "%s", text);
 	control_progress(request, "one");
 	control_progress(request, "two\033[2J");
-	if (b->refusal)
+	if (b->n_busy) {
+		b->n_busy--;
+		control_answer(
+		    request, json_pack("{s:b, s:b, s:s}", "ok", 0, "busy", 1, "error", "not now"));
+	} else if (b->refusal) {
 		control_answer(request, json_pack("{s:b, s:s}", "ok", 0, "error", b->refusal));
-	else
+	} else {
 		control_answer(request, b->answer ? json_loads(b->answer, 0, NULL)
 		                                  : json_pack("{s:b}", "ok", 1));
+	}
 }
 
 static void on_gone(void *arg, struct control_request *request)

@@ -108,6 +108,9 @@ static void test_usage(void **state)
 	    {{"switchover", "--timeout", "3601"}, "--timeout: \"3601\""},
 	    {{"switchover", "--timeout", "10s"}, "--timeout: \"10s\""},
 	    {{"switchover", "--timeout", ""}, "--timeout: \"\""},
+	    {{"switchover", "--wait", "1"}, "unrecognized option"},
+	    {{"promote", "--wait", "0"}, "--wait: \"0\""},
+	    {{"demote", "--wait", "forever"}, "--wait: \"forever\""},
 	};
 	static const char *const commands[] = {"status", "sessions", "switchover", "promote",
 	                                       "demote", "rekey",    "keygen",     "check"};

@@ -13,6 +13,7 @@ struct test_cli {
 	char name[32];              /* the last command's */
 	char args[256];             /* its arguments, as JSON */
 	const char *refusal;        /* answers no, with this error */
+	unsigned n_busy;            /* before that, says so often that it is busy */
 	const char *answer;         /* answers with this object; NULL: with one that says yes */
 	char out[16384], err[4096]; /* of the last run */
 };

@@ -4,7 +4,8 @@
  *
  *   request   {"command": "switchover", "args": {"force": true, "timeout_ms": 10000}}     args may be left out
  *   answer    {"progress": "waiting for b to store 12 records"}                           none or more of these
- *             {"ok": true, ...}  or  {"ok": false, "error": "what is wrong; what to do"}  then one of these
+ *             {"ok": true, ...}  or  {"ok": false, "error": "what is wrong; what to do"}  then one of these;
+ *                                "busy": true beside the error: the same may be taken in a moment
  *
  * A client may ask again on the same connection once it has its answer. "status" is answered here, with
  * {"ok": true, "status": {...}}; every other command is the daemon's. Single-threaded, on its event loop.

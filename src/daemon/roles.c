@@ -341,8 +341,10 @@ void roles_command(struct node *node, struct control_request *request, const cha
 		switchover_cancel(node->switchover, why);
 	}
 	if (switchover_busy(node->switchover)) {
-		refuse(request, "another change of the service address is under way; try again "
-		                "when it is over");
+		control_answer(request,
+		               json_pack("{s:b, s:b, s:s}", "ok", 0, "busy", 1, "error",
+		                         "another change of the service address is under way; try "
+		                         "again when it is over"));
 		return;
 	}
 	node->request = request;

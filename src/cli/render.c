@@ -122,6 +122,11 @@ static void render_node(FILE *out, const json_t *status)
 	cli_print_text(out, text_of(service, "interface"));
 	fprintf(out, ", %s\n",
 	        json_is_true(json_object_get(service, "held")) ? "held here" : "not held here");
+	if (json_is_false(json_object_get(service, "helper")))
+		fprintf(out,
+		        "%-10sthe process that moves it has ended: this node can neither take nor\n"
+		        "%-10slet go of it; restart tlsbatond\n",
+		        "", "");
 	if (*text_of(service, "error")) {
 		label(out, "");
 		cli_print_text(out, text_of(service, "error"));

@@ -85,6 +85,21 @@ static void test_shares_round_down(void **state)
 	}
 }
 
+static void test_a_helper_that_is_gone(void **state)
+{
+	json_auto_t *status = json_loads(
+	    "{\"service\":{\"interface\":\"svc0\",\"helper\":false,\"error\":\"it broke\"}}", 0,
+	    NULL);
+	_cleanup_(freep) char *text = render(status);
+
+	(void)state;
+	assert_non_null(strstr(text, "not held here\n"
+	                             "          the process that moves it has ended: this node can "
+	                             "neither take nor\n"
+	                             "          let go of it; restart tlsbatond\n"
+	                             "          it broke\n"));
+}
+
 static void test_no_share_of_nothing(void **state)
 {
 	json_auto_t *status = json_loads("{\"expected_resumption\":1.0,\"table\":{\"live\":0}}",
@@ -125,7 +140,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_whole_status),      cmocka_unit_test(test_hostile_status),
 	    cmocka_unit_test(test_shares_round_down), cmocka_unit_test(test_no_share_of_nothing),
-	    cmocka_unit_test(test_one_of_each),
+	    cmocka_unit_test(test_one_of_each),       cmocka_unit_test(test_a_helper_that_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

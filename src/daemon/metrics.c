@@ -26,6 +26,8 @@ static const struct metric metrics[] = {
      "Share of live sessions that the peer which holds the most of them holds.", 1},
     {"service", "held", "tlsbaton_service_held",
      "1 while this node answers for the service address.", 1},
+    {"service", "helper", "tlsbaton_service_helper",
+     "1 while the process that moves the service address runs.", 1},
     {"table", "size_bytes", "tlsbaton_table_size_bytes", "Size of the session table's file.", 1},
     {"table", "log_bytes", "tlsbaton_table_log_bytes", "Room for records in the session table.", 1},
     {"table", "used_bytes", "tlsbaton_table_used_bytes", "Room that records take.", 1},

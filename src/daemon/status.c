@@ -49,9 +49,10 @@ static json_t *service_status(const struct node *node)
 	addresses = json_array();
 	for (size_t i = 0; i < service->n_addresses; i++)
 		json_array_append_new(addresses, json_string(service->addresses[i]));
-	return json_pack("{s:s, s:o, s:b, s:s, s:s}", "interface", service->interface, "addresses",
-	                 addresses, "held", node->held, "error", node->service_error, "advice",
-	                 node->advice);
+	return json_pack("{s:s, s:o, s:b, s:b, s:s, s:s}", "interface", service->interface,
+	                 "addresses", addresses, "held", node->held, "helper",
+	                 node->helper && vip_helper_is_alive(node->helper), "error",
+	                 node->service_error, "advice", node->advice);
 }
 
 static json_t *table_status(const struct node *node)

@@ -163,6 +163,7 @@ static void test_metrics(void **state)
 	    reply,
 	    "\n# TYPE tlsbaton_lookup_hits_total counter\ntlsbaton_lookup_hits_total 5000000\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_service_held 1\n");
+	ASSERT_HOLDS(reply, "\ntlsbaton_service_helper 1\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_expected_resumption_ratio 0.99998\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_gate_wait_seconds{quantile=\"0.99\"} 0.002048\n");
 	ASSERT_HOLDS(reply, "\ntlsbaton_peer_state{peer=\"b\",state=\"in-sync\"} 1\n");

@@ -288,10 +288,12 @@ static void test_death_between_requests(void **state)
 	struct fixture *f = *state;
 	int r;
 
+	assert_true(vip_helper_is_alive(f->helper));
 	assert_int_equal(kill(helper_pid(), SIGKILL), 0);
 	/* Whichever comes first: the news, or that the request cannot be sent, or is not answered. */
 	r = ask(f, VIP_HELD);
 	assert_int_equal(r, -EPIPE);
+	assert_false(vip_helper_is_alive(f->helper));
 	assert_int_equal(vip_helper_ask(f->helper, VIP_HELD), -EPIPE);
 }
 

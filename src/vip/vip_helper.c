@@ -224,6 +224,11 @@ int vip_helper_ask(struct vip_helper *helper, enum vip_op op)
 	return 0;
 }
 
+bool vip_helper_is_alive(const struct vip_helper *helper)
+{
+	return !helper->is_dead;
+}
+
 void vip_helper_free(struct vip_helper *helper)
 {
 	if (!helper)

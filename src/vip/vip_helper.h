@@ -31,6 +31,8 @@ typedef void (*vip_helper_done)(void *arg, enum vip_op op, int result, const cha
 int vip_helper_start(struct vip_helper *helper, struct event_base *base, unsigned limit_ms,
                      vip_helper_done done, void *arg) MUST_CHECK;
 int vip_helper_ask(struct vip_helper *helper, enum vip_op op) MUST_CHECK;
+/* Whether it runs; false for good once it has ended. */
+bool vip_helper_is_alive(const struct vip_helper *helper);
 void vip_helper_free(struct vip_helper *helper);
 
 #endif

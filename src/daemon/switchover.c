@@ -20,8 +20,8 @@
  * OFFERED the fate of the address can be unknown (b took it and its answer was lost); a then takes
  * it back with a term above the one that it offered, and b, when it hears of that term, lets go:
  * two holders for a moment rather than none for ever. A TAKE that b comes to read only then is
- * refused, as its term is not above all that b knows of. Terms settle every such conflict
- * (role_yields()).
+ * refused, as its term is not above all that b knows of. And an address is not taken back from a
+ * node that was promoted meanwhile. Terms settle every such conflict (role_yields()).
  *
  * A standby that is told to switch over sends REQUEST to the active and relays what it answers; the
  * TAKE reaches it in that state.

@@ -8,6 +8,21 @@
 #include "daemon/target.h"
 #include "util/log.h"
 
+/* Somebody has been promoted while this node was about to give the address away, or hung: what it had
+ * been asked to do is stale, and to take the address back would undo the later take-over. */
+static bool stands_by(struct switchover *sw)
+{
+	int later = settle_later_active(sw);
+	struct repl_peer_status peer;
+
+	if (later < 0)
+		return false;
+	sw->ops->peer(sw->arg, (size_t)later, &peer);
+	sw_become(sw, false, sw->ops->role(sw->arg).latest);
+	sw_finish(sw, "%s took the address over meanwhile", peer.name);
+	return true;
+}
+
 static void take_back(struct switchover *sw, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void take_back(struct switchover *sw, const char *fmt, ...)
 {
@@ -104,6 +119,7 @@ void give_start(struct switchover *sw, const char *to, unsigned timeout_ms)
 	}
 	sw->target = (size_t)target;
 	sw->state = BARRIER;
+	sw->is_cancelled = false;
 	sw->barrier = sw->ops->head(sw->arg);
 	sw->ops->arm(sw->arg, timeout_ms);
 	if (serving_doubt(&peers[target], doubt))
@@ -138,12 +154,15 @@ void give_requested(struct switchover *sw, size_t from, const struct handover *m
 	                                                       : SWITCHOVER_TIMEOUT_MS);
 }
 
-/* Once the address is being moved it is too late. */
+/* Once the address is offered it is too late. */
 void give_cancelled(struct switchover *sw, size_t from, const struct handover *message)
 {
-	if (sw->state == BARRIER && sw->remote && sw->requester == from &&
-	    sw->request_id == message->id)
+	if (!sw->remote || sw->requester != from || sw->request_id != message->id)
+		return;
+	if (sw->state == BARRIER)
 		switchover_cancel(sw, message->text);
+	else
+		sw->is_cancelled = true;
 }
 
 static void handed_over(struct switchover *sw)
@@ -162,13 +181,17 @@ void give_taken(struct switchover *sw, const struct handover *message)
 		return;
 	if (message->flag)
 		handed_over(sw);
-	else
+	else if (!stands_by(sw))
 		take_back(sw, "the other node could not take the address (%s)", message->text);
 }
 
 void give_released(struct switchover *sw, int result, const char *error)
 {
-	if (result == 0)
+	if (result == 0 && stands_by(sw))
+		return;
+	if (result == 0 && sw->is_cancelled)
+		take_back(sw, "the switchover was given up");
+	else if (result == 0)
 		offer(sw);
 	else
 		take_back(sw, "could not release the address: %s", error);
@@ -200,7 +223,8 @@ void give_deadline(struct switchover *sw)
 
 	sw->ops->peer(sw->arg, sw->target, &peer);
 	if (sw->state == OFFERED) {
-		take_back(sw, "%s did not answer in %d ms", peer.name, SWITCHOVER_TAKEN_MS);
+		if (!stands_by(sw))
+			take_back(sw, "%s did not answer in %d ms", peer.name, SWITCHOVER_TAKEN_MS);
 		return;
 	}
 	if (sw->state != BARRIER || target_is_gone(sw, &peer))

@@ -40,6 +40,7 @@ struct switchover {
 	uint64_t request_id; /* … under this number */
 	size_t target; /* peer that is to be active; in REQUESTED: the active that was asked */
 	bool force;
+	bool is_cancelled;                   /* while the address was being released */
 	uint64_t barrier;                    /* table position that the target must have stored */
 	uint64_t last_id;                    /* numbers our requests and offers */
 	uint64_t term;                       /* that goes with the take-over under way */
@@ -104,6 +105,8 @@ void take_undone(struct switchover *sw, int result, const char *error);
 void settle_claim(struct switchover *sw);
 /* Its release, at a first start, is done. */
 void settle_released(struct switchover *sw, int result, const char *error);
+/* The index of a connected peer that is active by a later take-over than this node's last; -1: none. */
+int settle_later_active(struct switchover *sw);
 /* Between two nodes that are both active. */
 void settle_rivals(struct switchover *sw);
 /* Records what the peers have said, if there is a later term in it. */

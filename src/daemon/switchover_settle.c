@@ -87,6 +87,19 @@ void switchover_claim(struct switchover *sw)
 
 /* ---- Rivals ---- */
 
+int settle_later_active(struct switchover *sw)
+{
+	struct repl_peer_status peer;
+
+	for (size_t i = 0; i < sw->ops->n_peers(sw->arg); i++) {
+		sw->ops->peer(sw->arg, i, &peer);
+		if (target_is_connected(&peer) && peer.active &&
+		    peer.term > sw->ops->role(sw->arg).term)
+			return (int)i;
+	}
+	return -1;
+}
+
 static void let_go(struct switchover *sw, const struct repl_peer_status *rival)
 {
 	char why[HANDOVER_TEXT_MAX + 1];

@@ -387,7 +387,56 @@ static void test_cancelled_request_ends_the_barrier(void **state)
 	assert_int_equal(p->a.n_asked_ever, 0);
 }
 
-/* Once the address moves there is nothing to give up. */
+/* a hung when b asked it, b was promoted, and a reads all of it when it wakes. */
+static void test_stale_request_after_a_failover(void **state)
+{
+	struct pair *p = *state;
+
+	switchover_start(p->b.sw, NULL, false, 0);
+	switchover_cancel(p->b.sw, "b was told to promote");
+	switchover_promote(p->b.sw);
+	host_run(&p->b);
+	assert_int_equal(p->a.n_inbox, 2);
+	pair_run(p);
+	assert_active(&p->b, &p->a);
+	assert_int_equal(p->b.role.term, 2);
+	assert_int_equal(p->a.n_asked_ever, 1); /* the release; it is not taken back */
+}
+
+static void test_later_active_while_offered(void **state)
+{
+	struct pair *p = *state;
+
+	switchover_start(p->a.sw, NULL, false, 0);
+	host_run(&p->a);
+	p->b.n_inbox = 0;
+	p->b.role = (struct role){true, 7, 7};
+	p->b.holds = true;
+	switchover_deadline(p->a.sw);
+	assert_non_null(strstr(p->a.error, "b took the address over"));
+	pair_run(p);
+	assert_active(&p->b, &p->a);
+	assert_int_equal(p->b.role.term, 7);
+}
+
+/* The request is given up while the helper releases the address. */
+static void test_cancel_while_releasing(void **state)
+{
+	struct pair *p = *state;
+	struct handover cancel;
+
+	switchover_start(p->b.sw, NULL, false, 0);
+	assert_true(host_step(&p->a));
+	assert_true(switchover_moving(p->a.sw));
+	switchover_cancel(p->b.sw, "b was told to demote");
+	switchover_demote(p->b.sw);
+	cancel = p->a.inbox[--p->a.n_inbox];
+	switchover_message(p->a.sw, 0, &cancel);
+	pair_run(p);
+	assert_active(&p->a, &p->b);
+}
+
+/* Once the address is offered there is nothing to give up. */
 static void test_cancel_comes_too_late(void **state)
 {
 	struct pair *p = *state;
@@ -461,6 +510,9 @@ int main(void)
 	    pair_test(test_failover_ends_a_request),
 	    pair_test(test_demote_ends_the_barrier),
 	    pair_test(test_cancelled_request_ends_the_barrier),
+	    pair_test(test_stale_request_after_a_failover),
+	    pair_test(test_later_active_while_offered),
+	    pair_test(test_cancel_while_releasing),
 	    pair_test(test_cancel_comes_too_late),
 	    pair_test(test_helper_is_gone),
 	    pair_test(test_stray_messages),

@@ -146,7 +146,7 @@ bool vip_is_moving(const struct vip_config *config, const struct sockaddr_storag
 {
 	const void *bytes = &((const struct sockaddr_in6 *)address)->sin6_addr;
 	size_t n = sizeof(struct in6_addr);
-	struct netlink_address ours;
+	struct netlink_address ours = {0};
 	char error[160];
 
 	if (address->ss_family == AF_INET) {

@@ -105,8 +105,7 @@ static void net_send_marker(int fd, int from)
 	assert_int_equal(send(fd, frame, sizeof(frame), 0), sizeof(frame));
 }
 
-/* A port of the switch forwards some time after it has come up. */
-static void net_wait_forwarding(enum test_net_place from)
+void test_net_wait_forwarding(enum test_net_place from)
 {
 	int client = net_socket(NET_CLIENT, "eth0", MARKER), node = net_socket(from, "eth0", 0),
 	    n = 0, tries = 0;
@@ -170,8 +169,8 @@ void test_net_up(void)
 	             "link set switch up\n"
 	             "EOF",
 	             NET_CLIENT, NET_A, NET_B);
-	net_wait_forwarding(NET_A);
-	net_wait_forwarding(NET_B);
+	test_net_wait_forwarding(NET_A);
+	test_net_wait_forwarding(NET_B);
 }
 
 void test_net_down(void)

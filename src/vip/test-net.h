@@ -57,6 +57,9 @@ int test_net_resolve(const char *ip);
  * for an interface of a whose hardware address ends in 1a; likewise b. */
 unsigned test_net_who_has(const char *ip);
 
+/* Returns when the switch forwards what the node sends: some time after its interface has come up. */
+void test_net_wait_forwarding(enum test_net_place from);
+
 /* Everything that arrives at the client from now on; the descriptor is the caller's to close. */
 int test_net_capture(void);
 

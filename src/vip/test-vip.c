@@ -161,6 +161,7 @@ static void test_paper_mode_takes_the_interface_down(void **state)
 		assert_true(test_net_has_flag(NET_A, "UP"));
 		assert_true(test_net_has_address(NET_A, "fd77::10/64"));
 		assert_int_equal(held(NET_A, a), 1);
+		test_net_wait_forwarding(NET_A);
 		assert_int_equal(test_net_who_has("10.77.0.10"), A);
 
 		assert_int_equal(release(NET_A, a), 0);
@@ -170,6 +171,7 @@ static void test_paper_mode_takes_the_interface_down(void **state)
 	}
 	/* Brought up by hand it is still silent. */
 	test_net_run(NET_A, "ip link set eth0 up");
+	test_net_wait_forwarding(NET_A);
 	assert_int_equal(test_net_who_has("10.77.0.10"), 0);
 	vip_free(a);
 }

@@ -145,6 +145,6 @@ static int fork_at_load(void)
 int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "accept") == 0)
-		return fork_at_first_connections(atoi(argv[2]));
+		return fork_at_first_connections((int)strtol(argv[2], NULL, 10));
 	return argc == 2 && strcmp(argv[1], "load") == 0 ? fork_at_load() : 2;
 }

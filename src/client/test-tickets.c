@@ -42,6 +42,18 @@ static bool has_tickets(const struct fixture *f)
 	return !(SSL_CTX_get_options(f->server) & SSL_OP_NO_TICKET);
 }
 
+/* On contexts that are open: with a session of its own, or a ticket, the client resumes. */
+static void attach_and_resume(struct fixture *f, bool tickets)
+{
+	SSL_SESSION *session = NULL;
+
+	attach(f);
+	assert_int_equal(has_tickets(f), tickets);
+	assert_false(server_visit(f, &session));
+	assert_true(server_visit(f, &session));
+	SSL_SESSION_free(session);
+}
+
 static void rekey(struct fixture *f)
 {
 	struct workers_stats stats;
@@ -180,14 +192,8 @@ static void test_stateful_turns_tickets_off(void **state)
 	server_start(f);
 	assert_int_equal(tlsbaton_resumption(f->baton), TLSBATON_STATEFUL);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
-		SSL_SESSION *session = NULL;
-
 		open_contexts(f, versions[i]);
-		attach(f);
-		assert_false(has_tickets(f));
-		assert_false(server_visit(f, &session));
-		assert_true(server_visit(f, &session));
-		SSL_SESSION_free(session);
+		attach_and_resume(f, false);
 	}
 	assert_true(server_count(f).puts >= 2);
 	assert_int_equal(server_count(f).tickets_issued, 0);
@@ -200,14 +206,8 @@ static void test_a_server_that_wants_none_keeps_it(void **state)
 	f->node.tickets.resumption = TICKET_TICKETS;
 	server_start(f);
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
-		SSL_SESSION *session = NULL;
-
 		server_open_contexts(f, versions[i]); /* with SSL_OP_NO_TICKET */
-		attach(f);
-		assert_false(has_tickets(f));
-		assert_false(server_visit(f, &session));
-		assert_true(server_visit(f, &session));
-		SSL_SESSION_free(session);
+		attach_and_resume(f, false);
 	}
 	assert_true(server_count(f).puts >= 2);
 }
@@ -393,14 +393,8 @@ static void test_a_page_that_is_removed_keeps_nobody_out(void **state)
 	assert_int_equal(tlsbaton_new(&f->baton, &f->options), 0);
 	assert_true(tlsbaton_connected(f->baton));
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
-		SSL_SESSION *session = NULL;
-
 		open_contexts(f, versions[i]);
-		attach(f);
-		assert_true(has_tickets(f));
-		assert_false(server_visit(f, &session));
-		assert_true(server_visit(f, &session));
-		SSL_SESSION_free(session);
+		attach_and_resume(f, true);
 	}
 	node_until(access(f->node.tickets_path, F_OK) == 0);
 	tlsbaton_free(first);

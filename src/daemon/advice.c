@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "daemon/target.h"
-
 void advice_on_roles(char text[ADVICE_MAX], const char *node, const struct role *ours,
                      const struct repl_peer_status *peers, size_t n_peers)
 {
@@ -11,7 +9,7 @@ void advice_on_roles(char text[ADVICE_MAX], const char *node, const struct role 
 	size_t n_unknown = 0;
 
 	for (size_t i = 0; i < n_peers; i++) {
-		if (!target_is_connected(&peers[i]))
+		if (!repl_is_connected(&peers[i]))
 			n_unknown++;
 		else if (peers[i].active)
 			rival = &peers[i];

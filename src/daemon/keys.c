@@ -114,7 +114,7 @@ static enum rekey_state rekey_state(const struct node *node, size_t i)
 	struct repl_peer_status peer;
 
 	repl_peer_status(node->repl, i, &peer);
-	if (peer.state == REPL_ABSENT || peer.state == REPL_REFUSED)
+	if (!repl_is_connected(&peer))
 		return REKEY_AWAY;
 	return tickets_agrees(node->tickets, (unsigned)i) ? REKEY_CONFIRMED : REKEY_WAITING;
 }

@@ -29,11 +29,6 @@ static const char *policies(enum repl_policies policies)
 	return names[policies];
 }
 
-static bool is_connected(const struct repl_peer_status *peer)
-{
-	return peer->state != REPL_ABSENT && peer->state != REPL_REFUSED;
-}
-
 static json_t *integer(uint64_t value)
 {
 	return json_integer((json_int_t)value);
@@ -152,7 +147,7 @@ static json_t *tickets_status(const struct node *node)
 
 static const char *peer_role(const struct repl_peer_status *peer)
 {
-	if (!is_connected(peer))
+	if (!repl_is_connected(peer))
 		return "unknown";
 	if (!peer->has_service)
 		return "none";
@@ -163,7 +158,7 @@ static const char *peer_role(const struct repl_peer_status *peer)
  */
 static double peer_share(const struct repl_peer_status *peer, uint64_t n_live)
 {
-	if (!is_connected(peer))
+	if (!repl_is_connected(peer))
 		return 0;
 	if (n_live == 0)
 		return 1;
@@ -177,8 +172,8 @@ static const char *peer_resumption(const struct node *node, size_t i,
 {
 	enum ticket_resumption theirs = resumptions_of(&node->resumptions, i);
 
-	return is_connected(peer) && theirs != RESUMPTION_UNHEARD ? tickets_word(theirs)
-	                                                          : "unknown";
+	return repl_is_connected(peer) && theirs != RESUMPTION_UNHEARD ? tickets_word(theirs)
+	                                                               : "unknown";
 }
 
 static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
@@ -195,9 +190,9 @@ static json_t *peer_status(const struct repl_peer_status *p, uint64_t n_live)
 	json_object_set_new(out, "clock_offset_ms", json_integer(p->clock_offset_ms));
 	json_object_set_new(out, "role", json_string(peer_role(p)));
 	json_object_set_new(out, "has_workers",
-	                    is_connected(p) ? json_boolean(p->has_workers) : json_null());
+	                    repl_is_connected(p) ? json_boolean(p->has_workers) : json_null());
 	json_object_set_new(out, "refuses_workers",
-	                    is_connected(p) ? json_boolean(p->refuses_workers) : json_null());
+	                    repl_is_connected(p) ? json_boolean(p->refuses_workers) : json_null());
 	json_object_set_new(out, "term", integer(p->term));
 	json_object_set_new(out, "policies", json_string(policies(p->policies)));
 	json_object_set_new(out, "share", json_real(peer_share(p, n_live)));

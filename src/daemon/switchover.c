@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "daemon/target.h"
 #include "util/log.h"
 
 /*
@@ -193,7 +192,7 @@ static void request(struct switchover *sw, bool force, unsigned timeout_ms)
 
 	for (size_t i = 0; i < sw->ops->n_peers(sw->arg); i++) {
 		sw->ops->peer(sw->arg, i, &peer);
-		if (!peer.active || !target_is_connected(&peer))
+		if (!peer.active || !repl_is_connected(&peer))
 			continue;
 		sw->state = REQUESTED;
 		sw->target = i;
@@ -389,7 +388,7 @@ void switchover_peer_changed(struct switchover *sw, size_t changed)
 	if (changed == sw->target) {
 		sw->ops->peer(sw->arg, changed, &peer);
 		give_peer_changed(sw, &peer);
-		if (sw->state == REQUESTED && !target_is_connected(&peer))
+		if (sw->state == REQUESTED && !repl_is_connected(&peer))
 			sw_finish(sw,
 			          "the connection to %s broke; see `tlsbaton status` on both nodes",
 			          peer.name);

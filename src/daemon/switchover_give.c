@@ -79,7 +79,7 @@ static void offer(struct switchover *sw)
 /* Whatever is forced: to release the address for nobody would be an outage. */
 static bool target_is_gone(struct switchover *sw, const struct repl_peer_status *target)
 {
-	if (target_is_connected(target))
+	if (repl_is_connected(target))
 		return false;
 	sw_finish(sw, "%s is not connected any more; the address stays on %s", target->name,
 	          sw->node);

@@ -16,7 +16,6 @@
  */
 #include "daemon/switchover_internal.h"
 
-#include "daemon/target.h"
 #include "util/log.h"
 
 #define SETTLE_AGAIN_S 10
@@ -40,7 +39,7 @@ static bool all_answered(struct switchover *sw, bool *one_is_active)
 	*one_is_active = false;
 	for (size_t i = 0; i < sw->ops->n_peers(sw->arg); i++) {
 		sw->ops->peer(sw->arg, i, &peer);
-		if (!target_is_connected(&peer))
+		if (!repl_is_connected(&peer))
 			all = false;
 		else if (peer.active && (!is_active || yields_to(sw, &peer)))
 			*one_is_active = true;
@@ -93,7 +92,7 @@ int settle_later_active(struct switchover *sw)
 
 	for (size_t i = 0; i < sw->ops->n_peers(sw->arg); i++) {
 		sw->ops->peer(sw->arg, i, &peer);
-		if (target_is_connected(&peer) && peer.active &&
+		if (repl_is_connected(&peer) && peer.active &&
 		    peer.term > sw->ops->role(sw->arg).term)
 			return (int)i;
 	}
@@ -128,7 +127,7 @@ void settle_rivals(struct switchover *sw)
 		return;
 	for (size_t i = 0; i < sw->ops->n_peers(sw->arg); i++) {
 		sw->ops->peer(sw->arg, i, &peer);
-		if (!target_is_connected(&peer))
+		if (!repl_is_connected(&peer))
 			continue;
 		rival |= peer.active;
 		if (yields_to(sw, &peer)) {

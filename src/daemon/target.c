@@ -15,16 +15,11 @@ static const char *state_name(enum repl_peer_state state)
 	return names[state];
 }
 
-bool target_is_connected(const struct repl_peer_status *peer)
-{
-	return peer->state != REPL_ABSENT && peer->state != REPL_REFUSED;
-}
-
 /* Each of these outweighs what comes after it. A server need not be connected before its first client comes
  * (`tlsbaton run`): so one without is no worse than that. */
 static unsigned fitness(const struct repl_peer_status *peer)
 {
-	return 8U * target_is_connected(peer) + 4U * peer->has_service +
+	return 8U * repl_is_connected(peer) + 4U * peer->has_service +
 	       2U * (peer->state == REPL_IN_SYNC) + peer->has_workers;
 }
 
@@ -32,7 +27,7 @@ static unsigned fitness(const struct repl_peer_status *peer)
 static bool is_unfit(const struct repl_peer_status *peer, bool force,
                      char reason[HANDOVER_TEXT_MAX + 1])
 {
-	if (!target_is_connected(peer))
+	if (!repl_is_connected(peer))
 		snprintf(reason, HANDOVER_TEXT_MAX + 1, "%s is %s%s%s: nothing was changed",
 		         peer->name, state_name(peer->state), peer->error[0] ? ": " : "",
 		         peer->error);

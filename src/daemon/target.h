@@ -5,8 +5,6 @@
 #include "daemon/handover.h"
 #include "repl/repl.h"
 
-bool target_is_connected(const struct repl_peer_status *peer);
-
 /*
  * `to` names the peer; NULL: the fittest. That is one that is connected, before one that has a service address to
  * answer for, before one that is in sync, before one that servers are connected to; of equals the first. `force`: also one that is not in sync.

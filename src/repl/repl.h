@@ -82,6 +82,11 @@ struct repl_peer_status {
 	char error[160]; /* last failure in words; "" if none */
 };
 
+static inline bool repl_is_connected(const struct repl_peer_status *peer)
+{
+	return peer->state != REPL_ABSENT && peer->state != REPL_REFUSED;
+}
+
 struct repl_stats {
 	uint64_t n_refused_auth; /* TLS handshakes that failed: wrong key, plaintext, garbage … */
 	uint64_t n_refused_hello; /* version, group, node name */

@@ -165,6 +165,14 @@ static bool is_stored(const struct tlsbaton *baton, const SSL *ssl)
 	       (SSL_get_options(ssl) & SSL_OP_NO_TICKET);
 }
 
+/* A full handshake of TLS 1.3 ends with several tickets, each of them a session (SSL_CTX_set_num_tickets(3)): the first is
+ * about to be followed by another, in the same call of the server's. */
+static bool is_followed(const SSL *ssl)
+{
+	return SSL_version(ssl) == TLS1_3_VERSION && !SSL_session_reused(ssl) &&
+	       SSL_get_num_tickets(ssl) > 1 && !SSL_get_ex_data(ssl, index_notice);
+}
+
 static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
 {
 	const int64_t expires_s = bind_expires(session);
@@ -172,6 +180,7 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	unsigned n_id;
 	const unsigned char *id = SSL_SESSION_get_id(session, &n_id);
 	int n_der = i2d_SSL_SESSION(session, NULL);
+	struct ring_notice put = {.kind = RING_PUT, .expires_s = expires_s, .id = id, .n_id = n_id};
 	uint64_t notice;
 
 	if (expires_s == 0) {
@@ -191,8 +200,10 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	}
 	end = der;
 	n_der = i2d_SSL_SESSION(session, &end);
-	if (n_der > 0 && tlsbaton_session_put(attached->baton, id, n_id, der, (size_t)n_der,
-	                                      expires_s, &notice) == 0) {
+	put.der = der;
+	put.n_der = n_der > 0 ? (size_t)n_der : 0;
+	if (handle_send(attached->baton, &put, is_followed(ssl) ? WAKE_LATER : WAKE_NOW, &notice) ==
+	    0) {
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
 		recent_put(attached->baton->recent, session, expires_s, clock_coarse_wall_s());
 	}

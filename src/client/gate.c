@@ -51,6 +51,7 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 	link_tick(baton);
 	if (gate_is_moot(baton))
 		return open_without_daemon(baton);
+	handle_wake(baton);
 	ring_count(baton->page, RING_GATE_WAITS);
 	start_us = now = (uint64_t)clock_monotonic_us();
 	until_us = start_us + 1000ULL * tlsbaton_gate_deadline_ms(baton);
@@ -125,6 +126,7 @@ int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice)
 		poll_ends(baton, notice);
 		return open_without_daemon(baton);
 	}
+	handle_wake(baton);
 	poll_starts(baton, notice);
 	drain(baton);
 	return ring_poll(baton->page, notice) ? 0 : TLSBATON_CLOSED;

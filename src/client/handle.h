@@ -85,7 +85,8 @@ struct tlsbaton {
 	pthread_mutex_t lock; /* for all that follows; held for a copy, or while another
 	                          * daemon's ring and table are mapped, never for a wait */
 	struct ring_producer ring;
-	uint64_t seq; /* of the last notice */
+	uint64_t seq;         /* of the last notice */
+	_Atomic bool unwoken; /* the daemon is still to be woken for a notice */
 	/* The policies of the contexts that are attached. */
 	struct {
 		uint8_t policy[RING_POLICY_BYTES];
@@ -147,6 +148,16 @@ void views_free(struct tlsbaton *baton);
 
 /* gate.c: true when there is no daemon that could ack, and no need to wait for one. */
 bool gate_is_moot(struct tlsbaton *baton);
+
+/*
+ * tlsbaton.c: sends a notice, whose number it sets. WAKE_LATER: another is about to follow, and wakes the daemon for both; a
+ * gate that waits for this one does, too. Returns as tlsbaton_session_put().
+ */
+enum wake { WAKE_NOW, WAKE_LATER };
+int handle_send(struct tlsbaton *baton, struct ring_notice *notice, enum wake wake,
+                uint64_t *out) MUST_CHECK;
+/* For who is about to wait for a notice. */
+void handle_wake(struct tlsbaton *baton);
 
 /*
  * attach.c, for the preload library, which comes to a context when its program starts to use it as a server.

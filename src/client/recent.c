@@ -2,7 +2,9 @@
  * Parsing is what a lookup costs: d2i_SSL_SESSION() takes some 26,000 instructions, 7 % of a whole TLS 1.2
  * resumption, beside which the search in the table is nothing. A session is often resumed in the process
  * that made it. So the objects that OpenSSL made there are kept for a while, by session ID, and a lookup
- * hands out the object instead of another copy, as OpenSSL's internal cache does.
+ * hands out the object instead of another copy, as OpenSSL's internal cache does. They are few: what this is for is a
+ * client that opens several connections at once. Thousands would be hit little more often, and would fill the processor's
+ * cache: at each full handshake a session is then made in memory that is cold, and a cold one freed.
  *
  * Only the table says whether a session lives: it is asked first, at each lookup, so a removal, an expiry
  * or an eviction counts here at once. A record is immutable and IDs are never used twice, so an object
@@ -23,7 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define N_SLOTS 2048 /* a power of two */
+#define N_SLOTS 128 /* a power of two */
 #define N_LOCKS 16
 
 struct slot {

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "client/handle.h"
 #include "client/test-clock.h"
 #include "client/test-server.h"
 
@@ -61,6 +62,24 @@ static void test_resumed_by_another_context(void **state)
 	assert_int_equal(server_count(f).hits, 10);
 	/* TLS 1.2: one for the full handshake. TLS 1.3: two for that, one for each resumption. */
 	assert_int_equal(server_count(f).puts, 1 + 2 + 5);
+}
+
+static void test_the_tickets_of_a_handshake_wake_the_daemon_once(void **state)
+{
+	struct fixture *f = *state;
+	SSL_SESSION *session = NULL;
+
+	server_start(f);
+	server_open_contexts(f, TLS1_3_VERSION);
+	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+	for (unsigned i = 1; i <= 10; i++) {
+		node_until(atomic_load(&f->baton->page->sleeping));
+		assert_false(server_visit(f, &session));
+		node_until(atomic_load(&f->node.control->n_notices) == 2ULL * i);
+		assert_int_equal(atomic_load(&f->node.control->n_batches), i);
+		SSL_SESSION_free(session);
+		session = NULL;
+	}
 }
 
 static void test_a_resumption_before_the_ack_has_a_gate(void **state)
@@ -475,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_no_notice_without_a_session),
 	    T(test_resumed_by_another_context),
+	    T(test_the_tickets_of_a_handshake_wake_the_daemon_once),
 	    T(test_a_resumption_before_the_ack_has_a_gate),
 	    T(test_resumed_by_another_process),
 	    T(test_sizes_of_records),

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "client/handle.h"
 #include "client/test-fixture.h"
 
 static void test_put_gate_get_remove(void **state)
@@ -101,6 +102,31 @@ static void test_a_gate_waits_for_the_ack(void **state)
 	assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
 	assert_int_equal(tlsbaton_gate_poll(f->baton, notice), 0);
 	assert_int_equal(tlsbaton_gate_wait(f->baton, 0), 0);
+}
+
+/* What was to come after it did not: a notice that was sent without waking the daemon. */
+static void test_a_gate_wakes_the_daemon(void **state)
+{
+	struct fixture *f = *state;
+	unsigned char id[32];
+	struct ring_notice put = {
+	    .kind = RING_PUT, .expires_s = INT32_MAX, .id = id, .n_id = 32, .der = id, .n_der = 32};
+	uint64_t notice;
+
+	f->node.config.gate_deadline_ms = 60000;
+	start_both(f);
+	for (uint32_t i = 1; i <= 20; i++) {
+		make_id(id, i);
+		node_until(atomic_load(&f->baton->page->sleeping));
+		assert_int_equal(handle_send(f->baton, &put, WAKE_LATER, &notice), 0);
+		assert_int_equal(atomic_load(&f->baton->page->sleeping), 1);
+		if (i % 2)
+			assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
+		else
+			node_until(tlsbaton_gate_poll(f->baton, notice) == 0);
+	}
+	assert_int_equal(count(f).gate_timeouts, 0);
+	assert_int_equal(atomic_load(&f->node.control->n_batches), 20);
 }
 
 static void test_who_finds_a_session_before_its_ack_waits_too(void **state)
@@ -258,6 +284,7 @@ int main(void)
 	    T(test_the_daemon_sums_up_the_counters),
 	    T(test_notices_of_a_worker_that_leaves_at_once),
 	    T(test_a_gate_waits_for_the_ack),
+	    T(test_a_gate_wakes_the_daemon),
 	    T(test_who_finds_a_session_before_its_ack_waits_too),
 	    T(test_without_a_daemon_who_finds_a_session_does_not_wait),
 	    T(test_a_mark_without_room_is_no_loss),

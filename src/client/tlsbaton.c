@@ -158,7 +158,25 @@ void tlsbaton_free(tlsbaton *baton)
 
 /* ---- Sessions ---- */
 
-static int send_notice(struct tlsbaton *baton, struct ring_notice *notice, uint64_t *out)
+/* Under the lock. What an earlier notice left to this one is done with it. */
+static void wake_daemon(struct tlsbaton *baton)
+{
+	atomic_store_explicit(&baton->unwoken, false, memory_order_relaxed);
+	if (ring_must_wake(baton->page))
+		link_wake(baton);
+}
+
+void handle_wake(struct tlsbaton *baton)
+{
+	/* Relaxed: who waits for a notice sent it itself, or came by its number later. */
+	if (!atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
+		return;
+	handle_lock(baton);
+	wake_daemon(baton);
+	handle_unlock(baton);
+}
+
+int handle_send(struct tlsbaton *baton, struct ring_notice *notice, enum wake wake, uint64_t *out)
 {
 	uint64_t seq = 0;
 	int r;
@@ -172,8 +190,10 @@ static int send_notice(struct tlsbaton *baton, struct ring_notice *notice, uint6
 		if (notice->kind != RING_MARK)
 			ring_count(baton->page,
 			           notice->kind == RING_PUT ? RING_PUTS : RING_REMOVALS);
-		if (ring_must_wake(baton->page))
-			link_wake(baton);
+		if (wake == WAKE_NOW)
+			wake_daemon(baton);
+		else
+			atomic_store_explicit(&baton->unwoken, true, memory_order_relaxed);
 	} else if (r == RING_FULL && notice->kind != RING_MARK) {
 		ring_count(baton->page, RING_LOST);
 	}
@@ -200,7 +220,7 @@ int tlsbaton_session_put(tlsbaton *baton, const unsigned char *id, size_t id_len
 	    .n_der = der_len,
 	};
 
-	return send_notice(baton, &put, notice);
+	return handle_send(baton, &put, WAKE_NOW, notice);
 }
 
 int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_len,
@@ -213,7 +233,7 @@ int tlsbaton_session_remove(tlsbaton *baton, const unsigned char *id, size_t id_
 	    .n_id = id_len,
 	};
 
-	return send_notice(baton, &remove, notice);
+	return handle_send(baton, &remove, WAKE_NOW, notice);
 }
 
 /* What a lookup gives: the outputs of tlsbaton_session_get(), borrowed. */
@@ -253,7 +273,7 @@ static uint64_t mark(struct tlsbaton *baton)
 
 	ring_count(baton->page, RING_HITS_EARLY);
 	if (!gate_is_moot(baton))
-		(void)!send_notice(baton, &mark, &notice);
+		(void)!handle_send(baton, &mark, WAKE_NOW, &notice);
 	return notice;
 }
 

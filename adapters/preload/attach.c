@@ -26,6 +26,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for opening and attaching */
 static _Atomic(tlsbaton *) handle;
 static bool failed; /* there will be no handle; under the lock, but for on_start() */
+static void (*log_line)(void *arg, int level, const char *line); /* log.c's */
 static char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
 
 /* What is said once a process. */
@@ -158,10 +159,10 @@ static bool on_may_write(SSL *ssl)
 	return true;
 }
 
-static void on_start(const char *socket_path)
+static void on_start(const char *socket_path, void (*log)(void *arg, int level, const char *line))
 {
 	(void)snprintf(path, sizeof(path), "%s", socket_path);
-	log_init();
+	log_line = log;
 	if (!handle_forks())
 		fail();
 	if (!gate_init())

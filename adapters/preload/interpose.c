@@ -17,11 +17,13 @@
  *   SSL_get_error, SSL_want           say of a write that the gate held what they say of one that found the socket full
  *   all others                        end that
  *
+ * A program may have several libssls: each call goes to its own, and one is served (other.c).
+ *
  * `held` is that write: OpenSSL wants SSL_get_error() to be called by the thread whose call it is about, before its
  * next one. So one pointer a thread is enough.
  *
  * The symbols have libssl's version (interpose.map): a program with OpenSSL 1.1 does not come here. One with an unversioned
- * LibreSSL does, and is passed on.
+ * LibreSSL does, and is passed on as another libssl.
  *
  * What libssl calls itself depends on how it was linked: with -Bsymbolic, as OpenSSL does it, past us; Debian's comes here, so
  * each of these functions must do no harm when it runs within another. Connections that are used through BIO_f_ssl() may
@@ -36,6 +38,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
+
+#include "log.h"
+#include "other.h"
 
 #define LIBSSL "libssl.so.3"
 #define LIBSSL_VERSION "OPENSSL_3.0.0"
@@ -44,7 +50,6 @@
 #define INTERPOSED __attribute__((visibility("default")))
 
 static char socket_path[128]; /* longer than any that the library takes */
-static void *libssl; /* OpenSSL 3's; NULL: the program has another, or none that we know of */
 /* Set once the second object is there. */
 static _Atomic(const struct preload_ops *) second;
 /* Set early, in all threads' first block: no allocation at its first use. */
@@ -61,32 +66,42 @@ __attribute__((constructor)) static void start(void)
 
 /* ---- libssl ---- */
 
+/* OpenSSL 3's, which the second object is linked to, in whatever scope; NULL: the program has none yet. */
+static void *openssl_3(void)
+{
+	/* Relaxed: the C library's handle, and two threads that open it get the same. */
+	static _Atomic(void *) kept;
+	void *handle = atomic_load_explicit(&kept, memory_order_relaxed);
+
+	if (!handle) {
+		handle = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
+		atomic_store_explicit(&kept, handle, memory_order_relaxed);
+	}
+	return handle;
+}
+
 static void *look_up(const char *name, const char *version)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	void *found;
 
 	/* The next in the search: another library that is preloaded, or libssl. */
 	found = dlvsym(RTLD_NEXT, name, version);
-	if (found)
-		return found;
-	pthread_mutex_lock(&lock);
-	if (!libssl)
-		libssl = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
-	pthread_mutex_unlock(&lock);
-	if (libssl)
-		found = dlvsym(libssl, name, version);
+	if (!found && openssl_3())
+		found = dlvsym(openssl_3(), name, version);
 	return found ? found : dlsym(RTLD_NEXT, name);
 }
 
-static void *find(_Atomic(void *) *place, const char *name, const char *version)
+/* The function that has number `i` here, in `other`, or if that is NULL in the libssl that is served. */
+static void *find(struct libssl *other, size_t i, const char *name, const char *version)
 {
+	static _Atomic(void *) functions[OTHER_FUNCTIONS_MAX];
+	_Atomic(void *) *place = other ? &other->functions[i] : &functions[i];
 	/* Relaxed: an address by itself. Two threads that look it up find the same. */
 	void *found = atomic_load_explicit(place, memory_order_relaxed);
 
 	if (found)
 		return found;
-	found = look_up(name, version);
+	found = other ? dlsym(other->handle, name) : look_up(name, version);
 	if (!found) {
 		/* The program was linked to it, so it would not have started without us. */
 		(void)fprintf(stderr, "tlsbaton: no %s in this program\n", name);
@@ -97,12 +112,9 @@ static void *find(_Atomic(void *) *place, const char *name, const char *version)
 }
 
 /* libssl's own `function`. */
-#define REAL(function) REAL_OF(function, LIBSSL_VERSION)
-#define REAL_OF(function, version)                                                                 \
-	({                                                                                         \
-		static _Atomic(void *) place_;                                                     \
-		(__typeof__(&(function)))find(&place_, #function, version);                        \
-	})
+#define REAL(function, other) REAL_OF(function, LIBSSL_VERSION, other)
+#define REAL_OF(function, version, other)                                                          \
+	((__typeof__(&(function)))find(other, __COUNTER__, #function, version))
 
 #if !OPENSSL_VERSION_PREREQ(3, 3)
 /* A program that calls it has an OpenSSL that does. */
@@ -130,14 +142,12 @@ static void load(void)
 	int n;
 
 	if (begun && !ops())
-		(void)fprintf(stderr, "tlsbaton: this process was forked too early: its sessions "
-		                      "are not shared\n");
+		log_line(NULL, LOG_ERR,
+		         "this process was forked too early: its sessions are not shared");
 	if (begun)
 		return;
 	begun = true;
-	/* Not before there is OpenSSL 3's libssl: it would be loaded with it. */
-	object = dlopen(LIBSSL, RTLD_LAZY | RTLD_NOLOAD);
-	if (!object || !dladdr(socket_path, &self))
+	if (!dladdr(socket_path, &self))
 		return;
 	slash = strrchr(self.dli_fname, '/');
 	n = snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash + 1 - self.dli_fname) : 0,
@@ -148,53 +158,93 @@ static void load(void)
 	if (object)
 		found = dlsym(object, PRELOAD_SECOND_OPS);
 	if (!found) {
-		(void)fprintf(stderr, "tlsbaton: %s: sessions are not shared\n", dlerror());
+		(void)snprintf(path, sizeof(path), "%s: sessions are not shared", dlerror());
+		log_line(NULL, LOG_ERR, path);
 		return;
 	}
-	found->start(socket_path);
+	found->start(socket_path, log_line);
 	atomic_store_explicit(&second, found, memory_order_release);
 }
 
-static SSL_CTX *made(SSL_CTX *ctx)
+/* Something of the libssl that can be served; NULL: there is none yet. */
+static const void *served(void)
+{
+	return openssl_3() ? (const void *)REAL(SSL_get_ssl_method, NULL) : NULL;
+}
+
+/* A context of `method` is about to be made. Out: `*other`, whose. False: no memory. */
+static bool making(const SSL_METHOD *method, struct libssl **other)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	pthread_once(&once, log_init);
+	return other_of_method(method, served(), other) == 0;
+}
+
+static SSL_CTX *made(const struct libssl *other, SSL_CTX *ctx)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	/* Without OpenSSL 3's libssl the second object would load it. */
+	if (!ctx || other || !openssl_3())
+		return ctx;
 	pthread_once(&once, load);
-	if (ctx && ops())
+	if (ops())
 		ops()->made(ctx);
 	return ctx;
 }
 
 INTERPOSED SSL_CTX *SSL_CTX_new(const SSL_METHOD *method)
 {
-	return made(REAL(SSL_CTX_new)(method));
+	struct libssl *other;
+
+	return making(method, &other) ? made(other, REAL(SSL_CTX_new, other)(method)) : NULL;
 }
 
 INTERPOSED SSL_CTX *SSL_CTX_new_ex(OSSL_LIB_CTX *library, const char *properties,
                                    const SSL_METHOD *method)
 {
-	return made(REAL(SSL_CTX_new_ex)(library, properties, method));
+	struct libssl *other;
+
+	if (!making(method, &other))
+		return NULL;
+	return made(other, REAL(SSL_CTX_new_ex, other)(library, properties, method));
 }
 
 /* ---- Attaching ---- */
 
-static void accepting(SSL *ssl)
+/* Out: whose `ssl` is, as other_of() says. */
+static struct libssl *accepting(SSL *ssl)
 {
-	if (ops())
+	struct libssl *other = other_of(ssl);
+
+	if (other)
+		other_serves(other);
+	else if (ops())
 		ops()->accepting(ssl);
+	return other;
+}
+
+/* A call on `ssl` begins, which ends a held write. Of another libssl's only where that is free and this has its address. Returns
+ * as above. */
+static struct libssl *begin(const SSL *ssl)
+{
+	struct libssl *other = other_of(ssl);
+
+	if (!other || ssl == held)
+		held = NULL;
+	return other;
 }
 
 INTERPOSED void SSL_set_accept_state(SSL *ssl)
 {
-	accepting(ssl);
-	REAL(SSL_set_accept_state)(ssl);
+	REAL(SSL_set_accept_state, accepting(ssl))(ssl);
 }
 
 INTERPOSED int SSL_accept(SSL *ssl)
 {
-	held = NULL;
-	accepting(ssl);
-	return REAL(SSL_accept)(ssl);
+	(void)begin(ssl);
+	return REAL(SSL_accept, accepting(ssl))(ssl);
 }
 
 /* ---- The gate ---- */
@@ -212,14 +262,13 @@ static enum write pass_gate(SSL *ssl, int *r)
 }
 
 /* Before a write. WRITE_FAILED: its handshake has not come to its end, or to none; `*r` is what it said. */
-static enum write before_write(SSL *ssl, int *r)
+static enum write before_write(const struct libssl *other, SSL *ssl, int *r)
 {
-	held = NULL;
-	if (!ops())
+	if (other || !ops())
 		return WRITE_GO;
 	/* libssl would go on with the handshake and send the bytes in one call: the session is made in between. */
-	if (REAL(SSL_in_init)(ssl)) {
-		*r = REAL(SSL_do_handshake)(ssl);
+	if (REAL(SSL_in_init, NULL)(ssl)) {
+		*r = REAL(SSL_do_handshake, NULL)(ssl);
 		if (*r <= 0)
 			return WRITE_FAILED;
 	}
@@ -228,117 +277,120 @@ static enum write before_write(SSL *ssl, int *r)
 
 INTERPOSED int SSL_write(SSL *ssl, const void *bytes, int n)
 {
+	struct libssl *other = begin(ssl);
 	int r;
 
-	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_write)(ssl, bytes, n) : r;
+	if (before_write(other, ssl, &r) != WRITE_GO)
+		return r;
+	return REAL(SSL_write, other)(ssl, bytes, n);
 }
 
 INTERPOSED int SSL_write_ex(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
 {
+	struct libssl *other = begin(ssl);
 	int r;
 
-	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_write_ex)(ssl, bytes, n, n_written) : 0;
+	if (before_write(other, ssl, &r) != WRITE_GO)
+		return 0;
+	return REAL(SSL_write_ex, other)(ssl, bytes, n, n_written);
 }
 
 INTERPOSED int SSL_write_ex2(SSL *ssl, const void *bytes, size_t n, uint64_t flags,
                              size_t *n_written)
 {
+	struct libssl *other = begin(ssl);
 	int r;
 
-	return before_write(ssl, &r) == WRITE_GO
-	           ? REAL_OF(SSL_write_ex2, LIBSSL_VERSION_EX2)(ssl, bytes, n, flags, n_written)
-	           : 0;
+	if (before_write(other, ssl, &r) != WRITE_GO)
+		return 0;
+	return REAL_OF(SSL_write_ex2, LIBSSL_VERSION_EX2, other)(ssl, bytes, n, flags, n_written);
 }
 
 /* A client's passes: it has no notice. */
 INTERPOSED int SSL_write_early_data(SSL *ssl, const void *bytes, size_t n, size_t *n_written)
 {
+	struct libssl *other = begin(ssl);
 	int r;
 
-	held = NULL;
-	if (ops() && pass_gate(ssl, &r) != WRITE_GO)
+	if (!other && ops() && pass_gate(ssl, &r) != WRITE_GO)
 		return 0;
-	return REAL(SSL_write_early_data)(ssl, bytes, n, n_written);
+	return REAL(SSL_write_early_data, other)(ssl, bytes, n, n_written);
 }
 
 INTERPOSED ossl_ssize_t SSL_sendfile(SSL *ssl, int fd, off_t offset, size_t n, int flags)
 {
+	struct libssl *other = begin(ssl);
 	int r;
 
-	return before_write(ssl, &r) == WRITE_GO ? REAL(SSL_sendfile)(ssl, fd, offset, n, flags)
-	                                         : r;
+	if (before_write(other, ssl, &r) != WRITE_GO)
+		return r;
+	return REAL(SSL_sendfile, other)(ssl, fd, offset, n, flags);
 }
 
 INTERPOSED int SSL_get_error(const SSL *ssl, int r)
 {
-	return ssl == held && r <= 0 ? SSL_ERROR_WANT_WRITE : REAL(SSL_get_error)(ssl, r);
+	if (ssl == held && r <= 0)
+		return SSL_ERROR_WANT_WRITE;
+	return REAL(SSL_get_error, other_of(ssl))(ssl, r);
 }
 
 INTERPOSED int SSL_want(const SSL *ssl)
 {
-	return ssl == held ? SSL_WRITING : REAL(SSL_want)(ssl);
+	return ssl == held ? SSL_WRITING : REAL(SSL_want, other_of(ssl))(ssl);
 }
 
 /* ---- What ends a held write ---- */
 
 INTERPOSED int SSL_read(SSL *ssl, void *bytes, int n)
 {
-	held = NULL;
-	return REAL(SSL_read)(ssl, bytes, n);
+	return REAL(SSL_read, begin(ssl))(ssl, bytes, n);
 }
 
 INTERPOSED int SSL_read_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
-	held = NULL;
-	return REAL(SSL_read_ex)(ssl, bytes, n, n_read);
+	return REAL(SSL_read_ex, begin(ssl))(ssl, bytes, n, n_read);
 }
 
 INTERPOSED int SSL_read_early_data(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
-	held = NULL;
+	(void)begin(ssl);
 	/* Again and again until it has all: attached once. */
-	accepting(ssl);
-	return REAL(SSL_read_early_data)(ssl, bytes, n, n_read);
+	return REAL(SSL_read_early_data, accepting(ssl))(ssl, bytes, n, n_read);
 }
 
 INTERPOSED int SSL_peek(SSL *ssl, void *bytes, int n)
 {
-	held = NULL;
-	return REAL(SSL_peek)(ssl, bytes, n);
+	return REAL(SSL_peek, begin(ssl))(ssl, bytes, n);
 }
 
 INTERPOSED int SSL_peek_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
-	held = NULL;
-	return REAL(SSL_peek_ex)(ssl, bytes, n, n_read);
+	return REAL(SSL_peek_ex, begin(ssl))(ssl, bytes, n, n_read);
 }
 
 INTERPOSED int SSL_stateless(SSL *ssl)
 {
-	held = NULL;
-	return REAL(SSL_stateless)(ssl);
+	return REAL(SSL_stateless, begin(ssl))(ssl);
 }
 
 INTERPOSED int DTLSv1_listen(SSL *ssl, BIO_ADDR *client)
 {
-	held = NULL;
-	return REAL(DTLSv1_listen)(ssl, client);
+	return REAL(DTLSv1_listen, begin(ssl))(ssl, client);
 }
 
 INTERPOSED int SSL_connect(SSL *ssl)
 {
-	held = NULL;
-	return REAL(SSL_connect)(ssl);
+	return REAL(SSL_connect, begin(ssl))(ssl);
 }
 
 INTERPOSED int SSL_do_handshake(SSL *ssl)
 {
-	held = NULL;
-	return REAL(SSL_do_handshake)(ssl);
+	return REAL(SSL_do_handshake, begin(ssl))(ssl);
 }
 
 INTERPOSED int SSL_shutdown(SSL *ssl)
 {
-	held = NULL;
-	return REAL(SSL_shutdown)(ssl);
+	return REAL(SSL_shutdown, begin(ssl))(ssl);
 }
+
+_Static_assert(__COUNTER__ < OTHER_FUNCTIONS_MAX, "each use of REAL() has a number");

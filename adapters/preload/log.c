@@ -3,7 +3,7 @@
  * TLS, and to syslog(3) when it is not: a program that goes to the background closes it, and may have a
  * client's connection under its number by now. What several processes have to say is said once (adapters/said.h).
  */
-#include "second.h"
+#include "log.h"
 
 #include <stdio.h>
 #include <sys/stat.h>

@@ -3,8 +3,8 @@
  * has OpenSSL:
  *
  *  tlsbaton-preload.so           what LD_PRELOAD names. It needs nothing but the C library, stands before libssl in the
- *                                search for some of its functions (interpose.c), and does nothing by itself.
- *  tlsbaton-preload-openssl3.so  libtlsbaton, and what is done with it (attach.c, gate.c, log.c). It needs libssl, and is
+ *                                search for some of its functions (interpose.c, other.c), and does nothing by itself.
+ *  tlsbaton-preload-openssl3.so  libtlsbaton, and what is done with it (attach.c, gate.c). It needs libssl, and is
  *                                loaded when the program makes its first SSL_CTX: then libssl is there.
  *
  * This is what the first knows of the second.
@@ -20,8 +20,8 @@
 #define PRELOAD_SECOND_OPS "tlsbaton_preload_ops"
 
 struct preload_ops {
-	/* Once, before the others: where the daemon listens (copied; empty: the default). */
-	void (*start)(const char *socket_path);
+	/* Once, before the others: where the daemon listens (copied; empty: the default), and log.c's log_line(). */
+	void (*start)(const char *socket_path, void (*log)(void *arg, int level, const char *line));
 	/* A context was made, and nobody but the caller knows of it. */
 	void (*made)(SSL_CTX *ctx);
 	/* `ssl` is about to be the server's end of a connection. */

@@ -8,9 +8,9 @@ __attribute__((constructor)) static void begin(void)
 	second_is_loading();
 }
 
-static void start(const char *socket_path)
+static void start(const char *socket_path, void (*log)(void *arg, int level, const char *line))
 {
-	(void)socket_path;
+	(void)socket_path, (void)log;
 }
 
 static void made(SSL_CTX *ctx)

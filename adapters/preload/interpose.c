@@ -80,12 +80,31 @@ static void *openssl_3(void)
 	return handle;
 }
 
+/* Whether the program as a whole sees libssl.so.3, or only some object of its; there is one. Decided once: a libssl that is loaded
+ * later with RTLD_GLOBAL stands before one that is not global in each search. */
+static bool is_global(void)
+{
+	enum { UNKNOWN, GLOBAL, LOCAL };
+	/* Relaxed: a word by itself. */
+	static atomic_int kept = UNKNOWN;
+	int is = atomic_load_explicit(&kept, memory_order_relaxed);
+
+	if (is == UNKNOWN) {
+		is = dlsym(RTLD_NEXT, "SSL_get_shutdown") == dlsym(openssl_3(), "SSL_get_shutdown")
+		         ? GLOBAL
+		         : LOCAL;
+		atomic_store_explicit(&kept, is, memory_order_relaxed);
+	}
+	return is == GLOBAL;
+}
+
 static void *look_up(const char *name, const char *version)
 {
-	void *found;
+	void *found = NULL;
 
 	/* The next in the search: another library that is preloaded, or libssl. */
-	found = dlvsym(RTLD_NEXT, name, version);
+	if (!openssl_3() || is_global())
+		found = dlvsym(RTLD_NEXT, name, version);
 	if (!found && openssl_3())
 		found = dlvsym(openssl_3(), name, version);
 	return found ? found : dlsym(RTLD_NEXT, name);
@@ -147,6 +166,13 @@ static void load(void)
 	if (begun)
 		return;
 	begun = true;
+	/* The second object would be bound to the one that is global. */
+	if (!is_global() && dlsym(RTLD_NEXT, "SSL_get_shutdown")) {
+		log_line(NULL, LOG_WARNING,
+		         "this program has another libssl before " LIBSSL
+		         ": sessions are not shared");
+		return;
+	}
 	if (!dladdr(socket_path, &self))
 		return;
 	slash = strrchr(self.dli_fname, '/');
@@ -172,13 +198,16 @@ static const void *served(void)
 	return openssl_3() ? (const void *)REAL(SSL_get_ssl_method, NULL) : NULL;
 }
 
-/* A context of `method` is about to be made. Out: `*other`, whose. False: no memory. */
+/* A context of `method` is about to be made. Out: `*other`, whose. False: it cannot be made. */
 static bool making(const SSL_METHOD *method, struct libssl **other)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, log_init);
-	return other_of_method(method, served(), other) == 0;
+	/* A caller's mistake, and nobody who could say so. */
+	if (!method && !openssl_3())
+		return false;
+	return other_of_method(method, served, other) == 0;
 }
 
 static SSL_CTX *made(const struct libssl *other, SSL_CTX *ctx)

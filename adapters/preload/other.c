@@ -18,7 +18,8 @@
  * connects to other servers, as a database's driver does, loses nothing.
  *
  * As long as there are no others, which is nearly always, this costs a call one load. A libssl that is known is held in
- * place, as is what is known of it: the list only grows, and takes no lock that a fork could leave closed.
+ * place, as is what is known of it (a plugin that has one built in stays, too): the list only grows, and takes no lock that a
+ * fork could leave closed. One that is new needs the loader's.
  */
 #include "other.h"
 
@@ -75,7 +76,7 @@ static struct libssl *libssl_new(const struct dl_find_object *object, const void
 }
 
 /* NULL: no memory. */
-static struct libssl *know(const struct dl_find_object *object, const void *served)
+static struct libssl *know(const struct dl_find_object *object, const void *(*served)(void))
 {
 	/* Acquire, here and below: pairs with the release with which one is added, so that it is seen whole. */
 	struct libssl *first = atomic_load_explicit(&known, memory_order_acquire);
@@ -83,7 +84,7 @@ static struct libssl *know(const struct dl_find_object *object, const void *serv
 
 	if (found)
 		return found;
-	added = libssl_new(object, served);
+	added = libssl_new(object, served());
 	if (!added)
 		return NULL;
 	/* Before anybody can find it. */
@@ -101,7 +102,7 @@ static struct libssl *know(const struct dl_find_object *object, const void *serv
 	return added;
 }
 
-int other_of_method(const SSL_METHOD *method, const void *served, struct libssl **other)
+int other_of_method(const SSL_METHOD *method, const void *(*served)(void), struct libssl **other)
 {
 	struct dl_find_object object;
 	struct libssl *libssl;

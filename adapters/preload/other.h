@@ -22,12 +22,13 @@ struct libssl {
 };
 
 /*
- * Whose a context of `method` is. `served` is an address within the libssl that is served, NULL: there is none.
+ * Whose a context of `method` is. `served` gives an address within the libssl that is served, NULL if there is none; asked when
+ * a libssl is new.
  * Out: `*other`, NULL for the one that is served, and for a method that is nobody's. Returns 0 or -ENOMEM. Any thread; takes no
  * lock but the loader's.
  */
-__attribute__((warn_unused_result)) int other_of_method(const SSL_METHOD *method,
-                                                        const void *served, struct libssl **other);
+__attribute__((warn_unused_result)) int
+other_of_method(const SSL_METHOD *method, const void *(*served)(void), struct libssl **other);
 
 /* Whose connection `ssl` is, which may be NULL: as above. Any thread; takes no lock, allocates nothing. */
 static inline struct libssl *other_of(const SSL *ssl);

@@ -101,10 +101,23 @@ static struct attached *origin_of(const SSL *ssl)
 	return attached ? attached : attached_of(SSL_get_SSL_CTX(ssl));
 }
 
+/* Of a connection that ended between two of its sessions: the daemon is to learn of the first. */
+static void notice_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	struct attached *attached = ptr ? origin_of(parent) : NULL;
+
+	(void)ad;
+	(void)idx;
+	(void)argl;
+	(void)argp;
+	if (attached)
+		handle_wake(attached->baton);
+}
+
 static void make_indexes(void)
 {
 	index_attached = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, attached_free);
-	index_notice = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	index_notice = SSL_get_ex_new_index(0, NULL, NULL, NULL, notice_free);
 	index_origin = SSL_get_ex_new_index(0, NULL, note_origin, NULL, NULL);
 	once_error = bind_init();
 }

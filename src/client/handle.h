@@ -150,13 +150,13 @@ void views_free(struct tlsbaton *baton);
 bool gate_is_moot(struct tlsbaton *baton);
 
 /*
- * tlsbaton.c: sends a notice, whose number it sets. WAKE_LATER: another is about to follow, and wakes the daemon for both; a
- * gate that waits for this one does, too. Returns as tlsbaton_session_put().
+ * tlsbaton.c: sends a notice, whose number it sets. WAKE_LATER: another is about to follow, and wakes the daemon for both; the
+ * caller sees to it that handle_wake() is called if none does. Returns as tlsbaton_session_put().
  */
 enum wake { WAKE_NOW, WAKE_LATER };
 int handle_send(struct tlsbaton *baton, struct ring_notice *notice, enum wake wake,
                 uint64_t *out) MUST_CHECK;
-/* For who is about to wait for a notice. */
+/* Wakes the daemon if that was left to a notice that has not come. Cheap if not. */
 void handle_wake(struct tlsbaton *baton);
 
 /*

@@ -82,6 +82,37 @@ static void test_the_tickets_of_a_handshake_wake_the_daemon_once(void **state)
 	}
 }
 
+/* Its connection has no room for it, and ends: the first is not left behind in the ring. */
+static void test_a_second_ticket_that_never_comes(void **state)
+{
+	struct fixture *f = *state;
+	static const char filling[4096];
+	SSL *server, *client;
+	BIO *one, *two;
+
+	server_start(f);
+	server_open_contexts(f, TLS1_3_VERSION);
+	assert_int_equal(tlsbaton_attach(f->baton, f->server), 0);
+	server = SSL_new(f->server);
+	client = SSL_new(f->client);
+	assert_int_equal(BIO_new_bio_pair(&one, sizeof(filling), &two, sizeof(filling)), 1);
+	SSL_set_bio(server, one, one);
+	SSL_set_bio(client, two, two);
+	SSL_set_accept_state(server);
+	SSL_set_connect_state(client);
+	assert_int_equal(SSL_do_handshake(client), -1);
+	assert_int_equal(SSL_do_handshake(server), -1);
+	assert_int_equal(SSL_do_handshake(client), 1);
+	(void)BIO_write(one, filling, (int)BIO_ctrl_get_write_guarantee(one) - 40);
+	node_until(atomic_load(&f->baton->page->sleeping));
+	assert_int_equal(SSL_do_handshake(server), -1);
+	assert_int_equal(server_count(f).puts, 1);
+	assert_int_equal(atomic_load(&f->baton->page->sleeping), 1);
+	SSL_free(server);
+	SSL_free(client);
+	node_until(atomic_load(&f->node.control->n_notices) == 1);
+}
+
 static void test_a_resumption_before_the_ack_has_a_gate(void **state)
 {
 	struct fixture *f = *state;
@@ -495,6 +526,7 @@ int main(void)
 	    T(test_no_notice_without_a_session),
 	    T(test_resumed_by_another_context),
 	    T(test_the_tickets_of_a_handshake_wake_the_daemon_once),
+	    T(test_a_second_ticket_that_never_comes),
 	    T(test_a_resumption_before_the_ack_has_a_gate),
 	    T(test_resumed_by_another_process),
 	    T(test_sizes_of_records),

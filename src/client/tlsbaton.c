@@ -166,13 +166,19 @@ static void wake_daemon(struct tlsbaton *baton)
 		link_wake(baton);
 }
 
+static void wake_if_left(struct tlsbaton *baton)
+{
+	if (atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
+		wake_daemon(baton);
+}
+
 void handle_wake(struct tlsbaton *baton)
 {
 	/* Relaxed: who waits for a notice sent it itself, or came by its number later. */
 	if (!atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
 		return;
 	handle_lock(baton);
-	wake_daemon(baton);
+	wake_if_left(baton);
 	handle_unlock(baton);
 }
 
@@ -194,8 +200,10 @@ int handle_send(struct tlsbaton *baton, struct ring_notice *notice, enum wake wa
 			wake_daemon(baton);
 		else
 			atomic_store_explicit(&baton->unwoken, true, memory_order_relaxed);
-	} else if (r == RING_FULL && notice->kind != RING_MARK) {
-		ring_count(baton->page, RING_LOST);
+	} else {
+		wake_if_left(baton);
+		if (r == RING_FULL && notice->kind != RING_MARK)
+			ring_count(baton->page, RING_LOST);
 	}
 	handle_unlock(baton);
 	if (r < 0)

@@ -4,6 +4,7 @@
  * Usage: plugins serve|connect 1.2|1.3 CERTIFICATE-AND-KEY PLUGIN…
  *   serve    each plugin makes two connections, the second with the session of the first; all plugins at the same time
  *   connect  no plugin accepts any: clients only begin
+ * A PLUGIN that begins with "g:" is loaded for all that come later to see.
  * Prints a line for each plugin: whether the connections resumed, -1 for one that failed.
  */
 #include <dlfcn.h>
@@ -28,7 +29,9 @@ struct loaded {
 
 static bool load(struct loaded *loaded, const char *path)
 {
-	void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	const bool is_global = strncmp(path, "g:", 2) == 0;
+	void *object =
+	    dlopen(is_global ? path + 2 : path, RTLD_NOW | (is_global ? RTLD_GLOBAL : RTLD_LOCAL));
 
 	if (!object) {
 		(void)fprintf(stderr, "%s\n", dlerror());

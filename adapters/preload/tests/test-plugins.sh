@@ -73,6 +73,14 @@ case_ "several others, and one of them cannot be asked"
 same_as_plain serve 2 "$MUTE" "$FIRST" "$OTHER"
 is "records stored" "$(figure stored)" $((4 * each))
 
+case_ "libssl.so.3, then another for all to see"
+same_as_plain serve 1 "$FIRST" "g:$OTHER"
+is "records stored" "$(figure stored)" $((5 * each))
+
+case_ "another for all to see, then libssl.so.3"
+is "what it is told" "$(preloaded serve "g:$OTHER" "$FIRST")" "$(plain serve "g:$OTHER" "$FIRST")"
+is "records stored" "$(figure stored)" $((5 * each))
+
 case_ "one that accepts no connections is not worth a word"
 same_as_plain connect 0 "$FIRST" "$OTHER"
 daemon_end TERM

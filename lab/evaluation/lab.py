@@ -54,14 +54,18 @@ class Lab:
     def down(self):
         if not self.is_ours:
             return
-        # Who is impatient would leave half a lab behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Who is impatient would leave half a lab behind: what comes meanwhile waits.
+        waiting = []
+        handlers = {number: signal.signal(number, lambda number, _: waiting.append(number))
+                    for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self.call('down')
             self.is_ours = False
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
     def groups(self, sharing):
         """The processes whose CPU is recorded: name and first process of each."""

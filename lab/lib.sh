@@ -135,6 +135,17 @@ has_no_pids()
 	[ -z "$(node_pids "$1")" ]
 }
 
+# kill_all NODE: true once nothing is left. To be called again and again: who is killed may have forked since it was listed.
+kill_all()
+{
+	local pids
+	pids=$(node_pids "$1")
+	[ -n "$pids" ] || return 0
+	# shellcheck disable=SC2086 # a list
+	kill -KILL $pids 2>/dev/null || true
+	return 1
+}
+
 # stop_node NODE: ends every process in its namespace, asking first.
 stop_node()
 {
@@ -146,9 +157,6 @@ stop_node()
 	# shellcheck disable=SC2086
 	kill -CONT $pids 2>/dev/null || true
 	if ! LAB_DEADLINE_S=3 wait_for "processes of $1 end" has_no_pids "$1" 2>/dev/null; then
-		pids=$(node_pids "$1")
-		# shellcheck disable=SC2086
-		[ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
-		wait_for "processes of $1 end when killed" has_no_pids "$1"
+		wait_for "processes of $1 end when killed" kill_all "$1"
 	fi
 }

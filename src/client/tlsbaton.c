@@ -158,18 +158,14 @@ void tlsbaton_free(tlsbaton *baton)
 
 /* ---- Sessions ---- */
 
-/* Under the lock. What an earlier notice left to this one is done with it. */
-static void wake_daemon(struct tlsbaton *baton)
+/* Under the lock. */
+static void wake_if_owed(struct tlsbaton *baton)
 {
+	if (!atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
+		return;
 	atomic_store_explicit(&baton->unwoken, false, memory_order_relaxed);
 	if (ring_must_wake(baton->page))
 		link_wake(baton);
-}
-
-static void wake_if_left(struct tlsbaton *baton)
-{
-	if (atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
-		wake_daemon(baton);
 }
 
 void handle_wake(struct tlsbaton *baton)
@@ -178,7 +174,7 @@ void handle_wake(struct tlsbaton *baton)
 	if (!atomic_load_explicit(&baton->unwoken, memory_order_relaxed))
 		return;
 	handle_lock(baton);
-	wake_if_left(baton);
+	wake_if_owed(baton);
 	handle_unlock(baton);
 }
 
@@ -196,15 +192,13 @@ int handle_send(struct tlsbaton *baton, struct ring_notice *notice, enum wake wa
 		if (notice->kind != RING_MARK)
 			ring_count(baton->page,
 			           notice->kind == RING_PUT ? RING_PUTS : RING_REMOVALS);
-		if (wake == WAKE_NOW)
-			wake_daemon(baton);
-		else
-			atomic_store_explicit(&baton->unwoken, true, memory_order_relaxed);
-	} else {
-		wake_if_left(baton);
-		if (r == RING_FULL && notice->kind != RING_MARK)
-			ring_count(baton->page, RING_LOST);
+		atomic_store_explicit(&baton->unwoken, true, memory_order_relaxed);
+	} else if (r == RING_FULL && notice->kind != RING_MARK) {
+		ring_count(baton->page, RING_LOST);
 	}
+	/* One that found no room owes what those before it left to it. */
+	if (r != 0 || wake == WAKE_NOW)
+		wake_if_owed(baton);
 	handle_unlock(baton);
 	if (r < 0)
 		return r;

@@ -47,6 +47,9 @@
 #define LIBSSL_VERSION "OPENSSL_3.0.0"
 #define LIBSSL_VERSION_EX2 "OPENSSL_3.3.0" /* SSL_write_ex2()'s */
 
+/* By which a search is told from another: no preload library that we know of stands before it. */
+#define PROBE "SSL_get_shutdown"
+
 #define INTERPOSED __attribute__((visibility("default")))
 
 static char socket_path[128]; /* longer than any that the library takes */
@@ -90,9 +93,7 @@ static bool is_global(void)
 	int is = atomic_load_explicit(&kept, memory_order_relaxed);
 
 	if (is == UNKNOWN) {
-		is = dlsym(RTLD_NEXT, "SSL_get_shutdown") == dlsym(openssl_3(), "SSL_get_shutdown")
-		         ? GLOBAL
-		         : LOCAL;
+		is = dlsym(RTLD_NEXT, PROBE) == dlsym(openssl_3(), PROBE) ? GLOBAL : LOCAL;
 		atomic_store_explicit(&kept, is, memory_order_relaxed);
 	}
 	return is == GLOBAL;
@@ -167,7 +168,7 @@ static void load(void)
 		return;
 	begun = true;
 	/* The second object would be bound to the one that is global. */
-	if (!is_global() && dlsym(RTLD_NEXT, "SSL_get_shutdown")) {
+	if (!is_global() && dlsym(RTLD_NEXT, PROBE)) {
 		log_line(NULL, LOG_WARNING,
 		         "this program has another libssl before " LIBSSL
 		         ": sessions are not shared");
@@ -242,11 +243,9 @@ INTERPOSED SSL_CTX *SSL_CTX_new_ex(OSSL_LIB_CTX *library, const char *properties
 
 /* ---- Attaching ---- */
 
-/* Out: whose `ssl` is, as other_of() says. */
-static struct libssl *accepting(SSL *ssl)
+/* `other` is whose `ssl` is, as other_of() says. Returns it. */
+static struct libssl *accepting(struct libssl *other, SSL *ssl)
 {
-	struct libssl *other = other_of(ssl);
-
 	if (other)
 		other_serves(other);
 	else if (ops())
@@ -255,7 +254,7 @@ static struct libssl *accepting(SSL *ssl)
 }
 
 /* A call on `ssl` begins, which ends a held write. Of another libssl's only where that is free and this has its address. Returns
- * as above. */
+ * other_of(). */
 static struct libssl *begin(const SSL *ssl)
 {
 	struct libssl *other = other_of(ssl);
@@ -267,13 +266,12 @@ static struct libssl *begin(const SSL *ssl)
 
 INTERPOSED void SSL_set_accept_state(SSL *ssl)
 {
-	REAL(SSL_set_accept_state, accepting(ssl))(ssl);
+	REAL(SSL_set_accept_state, accepting(other_of(ssl), ssl))(ssl);
 }
 
 INTERPOSED int SSL_accept(SSL *ssl)
 {
-	(void)begin(ssl);
-	return REAL(SSL_accept, accepting(ssl))(ssl);
+	return REAL(SSL_accept, accepting(begin(ssl), ssl))(ssl);
 }
 
 /* ---- The gate ---- */
@@ -382,9 +380,8 @@ INTERPOSED int SSL_read_ex(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 
 INTERPOSED int SSL_read_early_data(SSL *ssl, void *bytes, size_t n, size_t *n_read)
 {
-	(void)begin(ssl);
 	/* Again and again until it has all: attached once. */
-	return REAL(SSL_read_early_data, accepting(ssl))(ssl, bytes, n, n_read);
+	return REAL(SSL_read_early_data, accepting(begin(ssl), ssl))(ssl, bytes, n, n_read);
 }
 
 INTERPOSED int SSL_peek(SSL *ssl, void *bytes, int n)

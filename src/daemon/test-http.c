@@ -18,6 +18,7 @@
 #include "daemon/http.h"
 #include "daemon/http_limit.h"
 #include "daemon/metrics.h"
+#include "util/reserve_port.h"
 
 struct bench {
 	struct event_base *base;
@@ -32,37 +33,20 @@ static json_t *on_status(void *arg)
 	return json_incref(((struct bench *)arg)->status);
 }
 
-/* A port that was free a moment ago: another process may take it, so several are tried. */
-static uint16_t free_port(void)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-	                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof(address);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, n), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &n), 0);
-	close(fd);
-	return ntohs(address.sin_port);
-}
-
 static int set_up(void **state)
 {
 	static struct bench b;
 	char address[32], error[256];
-	int r = -EADDRINUSE;
 
 	signal(SIGPIPE, SIG_IGN);
 	memset(&b, 0, sizeof(b));
 	b.base = event_base_new();
 	b.status = json_load_file(FIXTURES "/status.json", 0, NULL);
 	assert_non_null(b.status);
-	for (int i = 0; i < 20 && r == -EADDRINUSE; i++) {
-		b.port = free_port();
-		snprintf(address, sizeof(address), "127.0.0.1:%u", b.port);
-		r = http_new(&b.http, b.base, address, on_status, &b, error, sizeof(error));
-	}
-	assert_int_equal(r, 0);
+	b.port = reserve_port();
+	snprintf(address, sizeof(address), "127.0.0.1:%u", b.port);
+	assert_int_equal(http_new(&b.http, b.base, address, on_status, &b, error, sizeof(error)),
+	                 0);
 	*state = &b;
 	return 0;
 }
@@ -344,16 +328,13 @@ static void test_a_slow_request(void **state)
 	struct event_base *base = event_base_new();
 	struct evhttp *evhttp = evhttp_new(base);
 	struct http_limit limit = {0};
-	struct evhttp_bound_socket *bound = NULL;
+	struct evhttp_bound_socket *bound;
 	unsigned n_looks = 0;
-	uint16_t port = 0;
+	uint16_t port = reserve_port();
 	int old, young;
 
 	(void)state;
-	for (int i = 0; i < 20 && !bound; i++) {
-		port = free_port();
-		bound = evhttp_bind_socket_with_handle(evhttp, "127.0.0.1", port);
-	}
+	bound = evhttp_bind_socket_with_handle(evhttp, "127.0.0.1", port);
 	assert_non_null(bound);
 	assert_int_equal(
 	    http_limit_init(&limit, base, evhttp, evhttp_bound_socket_get_listener(bound)), 0);

@@ -145,7 +145,7 @@ static void test_a_peer_that_moves_is_dialled_anew(void **state)
 {
 	struct group *group = *state;
 	int listener;
-	uint16_t port = testing_port();
+	uint16_t port = reserve_port();
 	unsigned n_changed;
 	struct fake *fake;
 
@@ -186,7 +186,7 @@ static void test_keys(void **state)
 static void test_another_listening_address(void **state)
 {
 	struct group *group = *state;
-	uint16_t port = testing_port();
+	uint16_t port = reserve_port();
 
 	snprintf(group->a.listen, sizeof(group->a.listen), "127.0.0.1:%u", port);
 	assert_int_equal(configure(group), 0);

@@ -15,7 +15,7 @@ struct dialled {
 static int setup(void **state)
 {
 	struct dialled *dialled = calloc(1, sizeof(*dialled));
-	uint16_t port = testing_port();
+	uint16_t port = reserve_port();
 
 	dialled->base = event_base_new();
 	node_init(&dialled->a, dialled->base, "a", 4 << 20);

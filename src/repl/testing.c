@@ -114,17 +114,6 @@ void node_pass_ms(struct node *node, int64_t ms)
 	repl_tick(node->repl, ahead_mono_us(NULL));
 }
 
-uint16_t testing_port(void)
-{
-	struct sockaddr_in address;
-	socklen_t n = sizeof(address);
-	int fd = testing_listen(0);
-
-	assert_return_code(getsockname(fd, (struct sockaddr *)&address, &n), errno);
-	close(fd);
-	return ntohs(address.sin_port);
-}
-
 int testing_connect(uint16_t port)
 {
 	struct sockaddr_in address = testing_address(port);
@@ -147,7 +136,7 @@ void node_init(struct node *node, struct event_base *base, const char *name, uin
 	snprintf(node->directory, sizeof(node->directory), "/tmp/tlsbaton-repl-XXXXXX");
 	assert_non_null(mkdtemp(node->directory));
 	snprintf(node->path, sizeof(node->path), "%s/table", node->directory);
-	node->port = testing_port();
+	node->port = reserve_port();
 	snprintf(node->listen, sizeof(node->listen), "127.0.0.1:%u", node->port);
 	node->config = (struct repl_config){
 	    .node = node->name,

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "repl/internal.h"
+#include "util/reserve_port.h"
 
 struct node {
 	struct event_base *base; /* borrowed */
@@ -73,7 +74,6 @@ int64_t testing_now_us(void);
 /* One turn of the loop, of at most 10 ms. */
 void testing_run(struct event_base *base);
 
-uint16_t testing_port(void);        /* of loopback, free a moment ago */
 int testing_connect(uint16_t port); /* a blocking socket */
 int testing_listen(uint16_t port);
 

@@ -31,6 +31,7 @@
 #include <openssl/x509.h>
 
 #include "repl/repl.h"
+#include "util/reserve_port.h"
 
 #define BENCH_ID_BYTES 32
 #define BENCH_DER_BYTES 133
@@ -119,15 +120,6 @@ static int listen_loopback(void)
 	    listen(fd, 4) < 0)
 		die("listen");
 	return fd;
-}
-
-static uint16_t free_port(void)
-{
-	int fd = listen_loopback();
-	uint16_t port = port_of(fd);
-
-	close(fd);
-	return port;
 }
 
 static void wait_for(pid_t pid)
@@ -545,7 +537,7 @@ static void measure_tlsbaton(uint64_t n_sessions, struct figures *out)
 	struct bench_shared *shared =
 	    mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	static struct bench_node node;
-	uint16_t port_a = free_port(), port_b = free_port();
+	uint16_t port_a = reserve_port(), port_b = reserve_port();
 	int64_t start_ns;
 	pid_t pid;
 

@@ -11,6 +11,7 @@ FILE_NAME = 'evaluation.bin'
 URL = f'https://10.77.0.10/{FILE_NAME}'
 # What Apache, nginx and HAProxy log of a worker that died of a signal.
 CRASH = re.compile(r'exit signal|exited on signal|exited with code 1[2-9]\d')
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CLIENT_ADDRESSES = [f'10.77.0.{host}' for host in range(2, 10)]
 
 
@@ -57,7 +58,7 @@ class Lab:
         # Who is impatient would leave half a lab behind: what comes meanwhile waits.
         waiting = []
         handlers = {number: signal.signal(number, lambda number, _: waiting.append(number))
-                    for number in (signal.SIGINT, signal.SIGTERM)}
+                    for number in INTERRUPTIONS}
         try:
             self.call('down')
             self.is_ours = False

@@ -1,8 +1,9 @@
 /*
  * A program without a libssl, which loads plugins (plugin.c), each with its own in a scope of its own, for test-plugins.sh.
  *
- * Usage: plugins serve|connect 1.2|1.3 CERTIFICATE-AND-KEY PLUGIN…
+ * Usage: plugins serve|late|connect 1.2|1.3 CERTIFICATE-AND-KEY PLUGIN…
  *   serve    each plugin makes two connections, the second with the session of the first; all plugins at the same time
+ *   late     the same, but no plugin is called before all are loaded
  *   connect  no plugin accepts any: clients only begin
  * A PLUGIN that begins with "g:" is loaded for all that come later to see.
  * Prints a line for each plugin: whether the connections resumed, -1 for one that failed.
@@ -47,6 +48,12 @@ static bool load(struct loaded *loaded, const char *path)
 	       loaded->end;
 }
 
+static bool make(struct loaded *loaded, int version, const char *pem)
+{
+	loaded->plugin = loaded->new (version, pem);
+	return loaded->plugin;
+}
+
 /* A step of a connection: the server's answer is one byte. */
 static void step(struct loaded *loaded)
 {
@@ -81,17 +88,19 @@ int main(int argc, char **argv)
 	struct loaded loaded[N_PLUGINS_MAX] = {0};
 	int first[N_PLUGINS_MAX], second[N_PLUGINS_MAX];
 	int version;
+	bool late;
 
 	if (n < 1 || n > N_PLUGINS_MAX)
 		return 2;
+	late = strcmp(argv[1], "late") == 0;
 	version = strcmp(argv[2], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION;
-	for (int i = 0; i < n; i++) {
-		if (!load(&loaded[i], argv[4 + i]))
+	for (int i = 0; i < n; i++)
+		if (!load(&loaded[i], argv[4 + i]) ||
+		    (!late && !make(&loaded[i], version, argv[3])))
 			return 1;
-		loaded[i].plugin = loaded[i].new(version, argv[3]);
-		if (!loaded[i].plugin)
+	for (int i = 0; i < n && late; i++)
+		if (!make(&loaded[i], version, argv[3]))
 			return 1;
-	}
 	if (strcmp(argv[1], "connect") == 0) {
 		for (int i = 0; i < n; i++)
 			printf("begun=%d\n", loaded[i].begin(loaded[i].plugin, false,

@@ -81,6 +81,11 @@ case_ "another for all to see, then libssl.so.3"
 is "what it is told" "$(preloaded serve "g:$OTHER" "$FIRST")" "$(plain serve "g:$OTHER" "$FIRST")"
 is "records stored" "$(figure stored)" $((5 * each))
 
+case_ "libssl.so.3, then another for all to see, before anything is called"
+is "what it is told" "$(preloaded late "$FIRST" "g:$OTHER")" "$(plain late "$FIRST" "g:$OTHER")"
+is "records stored" "$(figure stored)" $((5 * each))
+is "what it says" "$(n_lines plugins 'another libssl before libssl.so.3: sessions are not shared')" 1
+
 case_ "one that accepts no connections is not worth a word"
 same_as_plain connect 0 "$FIRST" "$OTHER"
 daemon_end TERM

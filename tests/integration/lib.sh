@@ -6,8 +6,6 @@
 set -euo pipefail
 
 export LAB_NAME=${LAB_NAME:-tlsbaton-test}
-export LAB_BUILD=${LAB_BUILD:-${MESON_BUILD_ROOT:-}}
-[ -n "$LAB_BUILD" ] || unset LAB_BUILD
 tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lab/lib.sh
 . "$tests/../../lab/lib.sh"

@@ -1,7 +1,8 @@
 /*
  * The connection that a push goes over: dialled again and again, from 100 ms up to 2 s apart with
- * jitter, so that nodes that lost each other at once do not meet at once; given up when greeting
- * takes longer than REPL_GREETING_US or the other side stays silent.
+ * jitter, so that nodes that lost each other at once do not meet at once, and at once when the peer
+ * has said hello to us; given up when greeting takes longer than REPL_GREETING_US or the other side
+ * stays silent.
  */
 #include "repl/internal.h"
 
@@ -223,6 +224,15 @@ int64_t push_tick(struct push *push, int64_t now_us)
 	return push->due_us > now_us ? push->due_us : INT64_MAX;
 }
 
+void push_dial_now(struct push *push)
+{
+	if (push->phase != PUSH_WAITING)
+		return;
+	push->backoff_ms = 0;
+	push->due_us = repl_now_us(push->peer->repl);
+	repl_schedule(push->peer->repl, push->due_us);
+}
+
 void push_redial(struct push *push, const char *why)
 {
 	if (push->phase != PUSH_WAITING) {
@@ -231,9 +241,7 @@ void push_redial(struct push *push, const char *why)
 		link_deinit(&push->link);
 		push_stop(push, REPL_ABSENT);
 	}
-	push->backoff_ms = 0;
-	push->due_us = repl_now_us(push->peer->repl);
-	repl_schedule(push->peer->repl, push->due_us);
+	push_dial_now(push);
 }
 
 void push_close(struct push *push)

@@ -202,6 +202,8 @@ void push_dial(struct push *push);
 void push_pump(struct push *push);
 int64_t push_tick(struct push *push, int64_t now_us);
 void push_close(struct push *push);
+/* Ends a back-off. */
+void push_dial_now(struct push *push);
 /* Ends the connection, if there is one, and dials at once. The user hears of it at push_report(). */
 void push_redial(struct push *push, const char *why);
 

@@ -117,6 +117,7 @@ static int receiver_take_hello(struct receiver *receiver, const uint8_t *payload
 	}
 	receiver_attach(receiver, repl_find_peer(receiver->repl, hello.node), &hello);
 	repl_take_hello(receiver->peer, &hello);
+	push_dial_now(&receiver->peer->push); /* it is up: no back-off is worth waiting for */
 	return 0;
 }
 

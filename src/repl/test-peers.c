@@ -416,6 +416,29 @@ static void test_control_messages_have_a_limit(void **state)
 	fake_free(fake);
 }
 
+static void test_a_peer_that_says_hello_is_dialled_at_once(void **state)
+{
+	struct dialled *dialled = *state;
+	const struct push *push = &dialled->a.repl->peers[0]->push;
+	struct wire_hello hello = fake_hello("b", "g");
+	struct fake *to, *from;
+
+	while (push->backoff_ms < 2000) {
+		fake_free(fake_accept(dialled->base, &dialled->config, dialled->listener));
+		run_until(dialled->base, push->phase == PUSH_WAITING);
+		if (push->backoff_ms < 2000)
+			node_pass_ms(&dialled->a, 2500);
+	}
+	from = fake_dial(dialled->base, &dialled->config, dialled->a.port);
+	fake_say_hello(from, &hello);
+	(void)fake_expect(from, WIRE_HELLO_ANSWER, &(size_t){0});
+	testing_run(dialled->base);
+	assert_int_not_equal(push->phase, PUSH_WAITING);
+	to = in_sync(dialled);
+	fake_free(to);
+	fake_free(from);
+}
+
 #define peers_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -434,6 +457,7 @@ int main(void)
 	    peers_test(test_a_peer_that_never_answers),
 	    peers_test(test_pings_are_sent_into_silence),
 	    peers_test(test_control_messages_have_a_limit),
+	    peers_test(test_a_peer_that_says_hello_is_dialled_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

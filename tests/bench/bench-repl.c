@@ -11,6 +11,7 @@
  *    plain: a record's bytes there, an ack's bytes back.
  *  - refill_s: a node starts empty beside one that holds `sessions`, from its start to "in sync";
  *    plain: a connection with its handshake, and as many bytes.
+ *  - table_s: of it, what the kernel needs to give it the table's memory, locked.
  *
  * Usage: bench-repl [sessions], 1,000,000 unless given.
  */
@@ -46,6 +47,7 @@
 struct bench_shared {
 	_Atomic uint64_t n_stored; /* at the receiving node */
 	_Atomic int64_t cpu_ns;    /* that it has used */
+	_Atomic int64_t opened_ns; /* when it had its table */
 	_Atomic bool stop;
 };
 
@@ -280,6 +282,7 @@ static pid_t start_receiver(struct bench_shared *shared, uint64_t n_sessions, ui
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		node.shared = shared;
 		node_open(&node, "b", n_sessions);
+		atomic_store_explicit(&shared->opened_ns, now_ns(), memory_order_relaxed);
 		node_replicate(&node, "b", port, "a", peer_port);
 		while (!atomic_load_explicit(&shared->stop, memory_order_relaxed)) {
 			run_once(&node);
@@ -316,7 +319,7 @@ static void on_feed(evutil_socket_t fd, short what, void *arg)
 }
 
 struct figures {
-	double sessions_per_s, send_cpu_us, store_cpu_us, p50_us, p99_us, refill_s;
+	double sessions_per_s, send_cpu_us, store_cpu_us, p50_us, p99_us, refill_s, table_s;
 };
 
 static void measure_rate(struct bench_node *node, uint64_t n_sessions, struct figures *out)
@@ -559,6 +562,9 @@ static void measure_tlsbaton(uint64_t n_sessions, struct figures *out)
 	while (!in_sync(&node))
 		run_once(&node);
 	out->refill_s = (double)(now_ns() - start_ns) / 1e9;
+	out->table_s =
+	    (double)(atomic_load_explicit(&shared->opened_ns, memory_order_relaxed) - start_ns) /
+	    1e9;
 	stop_receiver(shared, pid);
 	node_close(&node);
 	munmap(shared, sizeof(*shared));
@@ -566,9 +572,10 @@ static void measure_tlsbaton(uint64_t n_sessions, struct figures *out)
 
 static void print_row(const char *what, uint64_t n_sessions, const struct figures *figures)
 {
-	printf("%-10s %10llu %14.0f %11.3f %12.3f %10.1f %10.1f %8.3f\n", what,
+	printf("%-10s %10llu %14.0f %11.3f %12.3f %10.1f %10.1f %8.3f %7.3f\n", what,
 	       (unsigned long long)n_sessions, figures->sessions_per_s, figures->send_cpu_us,
-	       figures->store_cpu_us, figures->p50_us, figures->p99_us, figures->refill_s);
+	       figures->store_cpu_us, figures->p50_us, figures->p99_us, figures->refill_s,
+	       figures->table_s);
 }
 
 int main(int argc, char **argv)
@@ -587,8 +594,9 @@ int main(int argc, char **argv)
 	plain_stream(&plain, n_sessions, &theirs);
 	plain_latency(&plain, &theirs);
 	plain_close(&plain);
-	printf("%-10s %10s %14s %11s %12s %10s %10s %8s\n", "what", "sessions", "sessions_per_s",
-	       "send_cpu_us", "store_cpu_us", "ack_p50_us", "ack_p99_us", "refill_s");
+	printf("%-10s %10s %14s %11s %12s %10s %10s %8s %7s\n", "what", "sessions",
+	       "sessions_per_s", "send_cpu_us", "store_cpu_us", "ack_p50_us", "ack_p99_us",
+	       "refill_s", "table_s");
 	print_row("tlsbaton", n_sessions, &ours);
 	print_row("plain_tls", n_sessions, &theirs);
 	return 0;

@@ -84,9 +84,9 @@ def time_axis(runs):
     begin, end = statistics.median(run.start - run.moment for run in runs), min(run.last_s for run in runs)
     load_end = begin + LOAD_S / runs[0].divide
     return (f'set xlabel "seconds from the completion of the switchover"\nset xrange [{begin:.2f}:{end:.2f}]\n'
-            'set arrow 1 from 0, graph 0 to 0, graph 1 nohead dashtype 2 linecolor rgb "#888888"\n'
+            'set arrow 1 from 0, graph 0 to 0, graph 1 nohead back dashtype 2 linecolor rgb "#888888"\n'
             'set label 1 "switchover" at 0, graph 0.03 offset 0.5, 0 textcolor rgb "#666666"\n'
-            f'set arrow 2 from {load_end:.2f}, graph 0 to {load_end:.2f}, graph 1 nohead dashtype 3 '
+            f'set arrow 2 from {load_end:.2f}, graph 0 to {load_end:.2f}, graph 1 nohead back dashtype 3 '
             'linecolor rgb "#aaaaaa"\n'
             f'set label 2 "no new users" at {load_end:.2f}, graph 0.03 offset 0.5, 0 textcolor rgb "#888888"\n')
 
@@ -123,7 +123,7 @@ def draw_handshakes(directory, runs):
     columns = 2 if len(panels) > 1 else 1
     axis = time_axis(runs).replace('set label 1', '#').replace('set label 2', '#')
     gnuplot(directory, 'handshakes', f'{axis}set xlabel "seconds from the switchover"\nset ylabel "per second"\n'
-            f'set yrange [0:{most * 1.35:.1f}]\nset key inside top right horizontal samplen 1.2 font ",11"\n'
+            f'set yrange [0:{most * 1.35:.1f}]\nset key inside top right opaque horizontal samplen 1.2 font ",11"\n'
             f'set multiplot layout {-(-len(panels) // columns)},{columns}\n' + ''.join(panels) + 'unset multiplot\n')
 
 

@@ -51,6 +51,12 @@ config()
 	printf '%s\n' "$@" >>"$dir/$node.conf"
 }
 
+# change NODE OPTION VALUE: one line of its configuration.
+change()
+{
+	sed -i "s#^$2 = .*#$2 = \"$3\"#" "$dir/$1.conf"
+}
+
 # start NODE: and waits until it is ready.
 start()
 {

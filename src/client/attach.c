@@ -189,6 +189,7 @@ static bool is_followed(const SSL *ssl)
 static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
 {
 	const int64_t expires_s = bind_expires(session);
+	const bool followed = is_followed(ssl);
 	unsigned char on_stack[DER_ON_STACK], *der = on_stack, *end;
 	unsigned n_id;
 	const unsigned char *id = SSL_SESSION_get_id(session, &n_id);
@@ -215,10 +216,11 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	n_der = i2d_SSL_SESSION(session, &end);
 	put.der = der;
 	put.n_der = n_der > 0 ? (size_t)n_der : 0;
-	if (handle_send(attached->baton, &put, is_followed(ssl) ? WAKE_LATER : WAKE_NOW, &notice) ==
-	    0) {
+	if (handle_send(attached->baton, &put, followed ? WAKE_LATER : WAKE_NOW, &notice) == 0) {
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
-		recent_put(attached->baton->recent, session, expires_s, clock_coarse_wall_s());
+		if (!followed)
+			recent_put(attached->baton->recent, session, expires_s,
+			           clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, (size_t)(end - der));
 	if (der != on_stack)
@@ -300,7 +302,7 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 	if (!session) {
 		/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
 		session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
-		if (session)
+		if (session && SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION)
 			recent_put(baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, n_der);

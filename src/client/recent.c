@@ -10,6 +10,10 @@
  * or an eviction counts here at once. A record is immutable and IDs are never used twice, so an object
  * with this ID is this session.
  *
+ * A session of TLS 1.3 is for one use (RFC 8446, C.4): its object goes with the lookup, and so does its memory, warm, to the
+ * session that follows. Of a full handshake's several, a client that comes back has the last one at hand; the others' objects
+ * are not put here. Who uses one twice, or one of the others, gets a copy.
+ *
  * OpenSSL marks an object as not resumable when a connection that used it ended uncleanly. The record in
  * the table knows nothing of that, on purpose; so such an object is forgotten, and the record parsed.
  *
@@ -56,6 +60,15 @@ static void slot_clear(struct slot *slot)
 {
 	SSL_SESSION_free(slot->session); /* the last reference wipes the secret */
 	*slot = (struct slot){0};
+}
+
+/* Its reference is the caller's now. */
+static SSL_SESSION *slot_take(struct slot *slot)
+{
+	SSL_SESSION *session = slot->session;
+
+	*slot = (struct slot){0};
+	return session;
 }
 
 void recent_free(struct recent *recent)
@@ -144,6 +157,8 @@ SSL_SESSION *recent_get(struct recent *recent, const unsigned char *id, size_t n
 	if (is_of(slot->session, id, n_id)) {
 		if (!SSL_SESSION_is_resumable(slot->session))
 			slot_clear(slot);
+		else if (SSL_SESSION_get_protocol_version(slot->session) == TLS1_3_VERSION)
+			session = slot_take(slot);
 		else if (SSL_SESSION_up_ref(slot->session))
 			session = slot->session;
 	}

@@ -14,8 +14,8 @@ void recent_free(struct recent *recent);        /* NULL is fine */
 /* Remembers `session` (a reference is taken) until it expires or a newer one needs its place. */
 void recent_put(struct recent *recent, SSL_SESSION *session, int64_t expires_s, int64_t now_s);
 
-/* Returns the session of that ID, a reference that is the caller's, or NULL. The caller has made sure that
- * the session lives. */
+/* Returns the session of that ID, a reference that is the caller's, or NULL. One of TLS 1.3 is forgotten with that. The
+ * caller has made sure that the session lives. */
 SSL_SESSION *recent_get(struct recent *recent, const unsigned char *id, size_t n_id, int64_t now_s);
 
 /* Forgets the session of that ID: it lives no more. */

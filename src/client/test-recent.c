@@ -111,6 +111,23 @@ static void test_what_was_put_is_handed_out(void **state)
 	assert_false(get(*state, 2, NOW_S));
 }
 
+static void test_one_of_tls_1_3_is_handed_out_once(void **state)
+{
+	unsigned char id[32];
+	SSL_SESSION *session = new_session(1), *got;
+
+	assert_int_equal(SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION), 1);
+	recent_put(*state, session, LATER_S, NOW_S);
+	make_id(id, 1);
+	got = recent_get(*state, id, sizeof(id), NOW_S);
+	assert_ptr_equal(got, session);
+	assert_false(get(*state, 1, NOW_S));
+	SSL_SESSION_free(session);
+	assert_int_equal(n_freed, 0);
+	SSL_SESSION_free(got);
+	assert_int_equal(n_freed, 1); /* no reference is left here */
+}
+
 static void test_an_id_is_compared_whole(void **state)
 {
 	unsigned char id[32];
@@ -293,6 +310,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_what_was_put_is_handed_out),
+	    T(test_one_of_tls_1_3_is_handed_out_once),
 	    T(test_an_id_is_compared_whole),
 	    T(test_what_is_dropped_is_freed),
 	    T(test_the_same_id_replaces),

@@ -97,7 +97,7 @@ help:
 	@echo 'make test       all tests: also under ASan, UBSan and TSan; lab tests need root'
 	@echo 'make test-asan, make test-tsan, make coverage, make fuzz'
 	@echo 'make bench      the benchmarks of docs/performance.md'
-	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 5 minutes (needs root)'
+	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 15 minutes (needs root)'
 	@echo 'make install    DESTDIR and MESON_OPTIONS=--prefix=… work'
 	@echo 'make uninstall  remove what was installed from $(BUILD)/; configuration stays'
 	@echo 'make clean      remove the build directories'

@@ -302,7 +302,7 @@ static SSL_SESSION *get_session(const struct attached *attached, SSL *ssl, const
 	if (!session) {
 		/* NULL for a record of an OpenSSL whose dialect this one does not know: a full handshake. */
 		session = d2i_SSL_SESSION(NULL, &end, (long)n_der);
-		if (session && SSL_SESSION_get_protocol_version(session) != TLS1_3_VERSION)
+		if (session && !recent_is_for_one_use(session))
 			recent_put(baton->recent, session, expires_s, clock_coarse_wall_s());
 	}
 	OPENSSL_cleanse(der, n_der);

@@ -56,12 +56,6 @@ int recent_new(struct recent **out)
 	return 0;
 }
 
-static void slot_clear(struct slot *slot)
-{
-	SSL_SESSION_free(slot->session); /* the last reference wipes the secret */
-	*slot = (struct slot){0};
-}
-
 /* Its reference is the caller's now. */
 static SSL_SESSION *slot_take(struct slot *slot)
 {
@@ -69,6 +63,11 @@ static SSL_SESSION *slot_take(struct slot *slot)
 
 	*slot = (struct slot){0};
 	return session;
+}
+
+static void slot_clear(struct slot *slot)
+{
+	SSL_SESSION_free(slot_take(slot)); /* the last reference wipes the secret */
 }
 
 void recent_free(struct recent *recent)
@@ -147,6 +146,11 @@ void recent_put(struct recent *recent, SSL_SESSION *session, int64_t expires_s, 
 	sweep_one(recent, now_s);
 }
 
+bool recent_is_for_one_use(const SSL_SESSION *session)
+{
+	return SSL_SESSION_get_protocol_version(session) == TLS1_3_VERSION;
+}
+
 SSL_SESSION *recent_get(struct recent *recent, const unsigned char *id, size_t n_id, int64_t now_s)
 {
 	struct slot *slot = slot_lock(recent, place(id, n_id));
@@ -157,7 +161,7 @@ SSL_SESSION *recent_get(struct recent *recent, const unsigned char *id, size_t n
 	if (is_of(slot->session, id, n_id)) {
 		if (!SSL_SESSION_is_resumable(slot->session))
 			slot_clear(slot);
-		else if (SSL_SESSION_get_protocol_version(slot->session) == TLS1_3_VERSION)
+		else if (recent_is_for_one_use(slot->session))
 			session = slot_take(slot);
 		else if (SSL_SESSION_up_ref(slot->session))
 			session = slot->session;

@@ -2,6 +2,8 @@
 #ifndef TLSBATON_CLIENT_RECENT_H
 #define TLSBATON_CLIENT_RECENT_H
 
+#include <stdbool.h>
+
 #include <openssl/ssl.h>
 
 #include "util/macro.h"
@@ -14,7 +16,10 @@ void recent_free(struct recent *recent);        /* NULL is fine */
 /* Remembers `session` (a reference is taken) until it expires or a newer one needs its place. */
 void recent_put(struct recent *recent, SSL_SESSION *session, int64_t expires_s, int64_t now_s);
 
-/* Returns the session of that ID, a reference that is the caller's, or NULL. One of TLS 1.3 is forgotten with that. The
+/* Of TLS 1.3 (RFC 8446, C.4): nothing is to be remembered of one that is in use. */
+bool recent_is_for_one_use(const SSL_SESSION *session);
+
+/* Returns the session of that ID, a reference that is the caller's, or NULL; one for one use is forgotten with that. The
  * caller has made sure that the session lives. */
 SSL_SESSION *recent_get(struct recent *recent, const unsigned char *id, size_t n_id, int64_t now_s);
 

@@ -8,14 +8,18 @@
  *  - the client's server name, read from the ClientHello: it must be the one that the session was made with;
  *  - the policy: if a context was chosen already (SSL_CTX_set_client_hello_cb(3), as Apache does), that context's;
  *    if not, it must be of some context of this process. A session of a node that differs is so a miss here;
- *  - and the policy that this name led to when it was last seen here (`learned`). A client without a name is taken to
- *    stay at the listener's first context, until one is seen that did not.
+ *  - and the policy and verify mode that this name led to when it was last seen here (`learned`). A client without a
+ *    name is taken to stay at the listener's first context, until one is seen that did not.
  * One case is left: a name that this process has not seen yet, whose sessions were made, elsewhere or under an older
  * configuration, under a policy that this process has too, but for other names. It is found out when the name has led
  * to its context, and then OpenSSL has no way back to a full handshake. So the connection is watched: at the next
  * step of its handshake, which is the first with the final context, policies are compared once more. If they differ,
  * it is shut down for reading and writing: OpenSSL then takes no further record (ssl3_read_bytes()), the client's
  * Finished among them, the handshake fails, and nothing is served. Once a name and process: then it is learned.
+ *
+ * A program that chooses the context with the certificate (SSL_CTX_set_cert_cb(3)) is not asked at a resumption, which
+ * stays in the context that it began in. So a full handshake and a resumption of one name end under two policies, and
+ * its sessions are honoured nowhere: what a resumption led to counts, until a full handshake leads to the same.
  *
  * The watch is an info callback at the connection, set only when a session is about to be honoured. The server's own,
  * at its connection or its context, is called through it.
@@ -32,8 +36,13 @@
 
 /* What a client must show: a connection that asks for more than the one that made the session does not honour it. */
 #define MODES (SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
-/* Of a word in `learned`: the rest is the name's. */
-#define LEARNED_POLICY 0xffffULL
+/* A word in `learned` has, from its lowest bit: 13 of the policy, the mode, and whether a resumption led there that had
+ * to be ended. The rest is the name's. */
+#define LEARNED_POLICY 0x1fffULL
+#define LEARNED_MODE_SHIFT 13
+#define LEARNED_RESUMING 0x8000ULL
+#define LEARNED_BITS 0xffffULL
+_Static_assert(MODES == 3, "two bits of a word in `learned`");
 
 typedef void (*info_callback)(const SSL *ssl, int where, int value);
 _Static_assert(sizeof(info_callback) == sizeof(void *), "kept as ex_data");
@@ -75,9 +84,13 @@ static uint64_t hash_name(const struct context *origin, const uint8_t *name, siz
 	return XXH3_64bits_withSeed(name, n_name, origin->number);
 }
 
-static uint64_t learned_word(uint64_t hash, const uint8_t *policy)
+/* Where a name led: `policy` may be NULL, none. */
+static uint64_t learned_word(uint64_t hash, const uint8_t *policy, int mode)
 {
-	return (hash & ~LEARNED_POLICY) | ((uint64_t)policy[0] << 8 | policy[1]);
+	const uint64_t bits = policy ? (uint64_t)policy[0] << 8 | policy[1] : 0;
+
+	return (hash & ~LEARNED_BITS) | (uint64_t)(mode & MODES) << LEARNED_MODE_SHIFT |
+	       (bits & LEARNED_POLICY);
 }
 
 static _Atomic uint64_t *learned_place(struct tlsbaton *baton, uint64_t hash)
@@ -86,16 +99,41 @@ static _Atomic uint64_t *learned_place(struct tlsbaton *baton, uint64_t hash)
 }
 
 /* Relaxed, here and below: a word by itself, and what it misses is found by the watch. */
-static void learn(struct context *origin, const struct binding *binding, const uint8_t *policy)
+static void put_word(_Atomic uint64_t *place, uint64_t word)
 {
-	static const uint8_t none[POLICY_BOUND_BYTES];
-	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
-	const uint64_t word = learned_word(hash, policy ? policy : none);
-	_Atomic uint64_t *place = learned_place(origin->baton, hash);
-
 	/* Mostly it stands there: no line is taken from other threads. */
 	if (atomic_load_explicit(place, memory_order_relaxed) != word)
 		atomic_store_explicit(place, word, memory_order_relaxed);
+}
+
+/* A full handshake led there. */
+static void learn(struct context *origin, const struct binding *binding, const uint8_t *policy)
+{
+	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
+	const uint64_t word = learned_word(hash, policy, binding->verify_mode);
+	_Atomic uint64_t *place = learned_place(origin->baton, hash);
+	const uint64_t old = atomic_load_explicit(place, memory_order_relaxed);
+
+	if (old & LEARNED_RESUMING && ((old ^ word) & ~LEARNED_BITS) == 0 &&
+	    ((old ^ word) & LEARNED_POLICY) != 0)
+		return;
+	put_word(place, word);
+}
+
+/* A resumption led there. */
+static void learn_resuming(struct context *origin, const struct binding *binding,
+                           const uint8_t *policy, int mode, bool ended)
+{
+	const uint64_t hash = hash_name(origin, binding->name, binding->n_name);
+
+	put_word(learned_place(origin->baton, hash),
+	         learned_word(hash, policy, mode) | (ended ? LEARNED_RESUMING : 0));
+}
+
+/* A connection that asks for more than the one that made the session. */
+static bool asks_for_more(int mode, const struct binding *binding)
+{
+	return (mode & MODES & ~binding->verify_mode) != 0;
 }
 
 /* Whether the client's name may lead from `origin`, whose policy is `own` (NULL: it has none), to that of `binding`. */
@@ -107,8 +145,9 @@ static bool may_lead(struct context *origin, const uint8_t *own, const struct bi
 
 	if (!known_policy(origin->baton, binding->policy))
 		return false;
-	if (word >> 16 == hash >> 16)
-		return word == learned_word(hash, binding->policy);
+	if (((word ^ hash) & ~LEARNED_BITS) == 0)
+		return ((word ^ learned_word(hash, binding->policy, 0)) & LEARNED_POLICY) == 0 &&
+		       !asks_for_more((int)(word >> LEARNED_MODE_SHIFT), binding);
 	/* No name leads elsewhere, as a rule. */
 	return binding->n_name > 0 ||
 	       (own && memcmp(own, binding->policy, POLICY_BOUND_BYTES) == 0);
@@ -195,13 +234,16 @@ static void check_again(SSL *ssl)
 	struct context *origin = SSL_get_ex_data(ssl, index_begun);
 	SSL_SESSION *session = SSL_get0_session(ssl);
 	const uint8_t *policy = policy_now(origin, ssl);
+	const int mode = SSL_get_verify_mode(ssl);
 	struct binding binding;
+	bool fits;
 
 	if (!SSL_session_reused(ssl) || !binding_read(session, &binding))
 		return;
-	learn(origin, &binding, policy);
-	if (policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0 &&
-	    (SSL_get_verify_mode(ssl) & MODES & ~binding.verify_mode) == 0)
+	fits = policy && memcmp(policy, binding.policy, POLICY_BOUND_BYTES) == 0 &&
+	       !asks_for_more(mode, &binding);
+	learn_resuming(origin, &binding, policy, mode, !fits);
+	if (fits)
 		return;
 	ring_count(origin->baton->page, RING_REFUSED_POLICY);
 	SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);

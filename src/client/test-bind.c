@@ -335,6 +335,46 @@ static void test_a_context_that_is_chosen_early(void **state)
 	}
 }
 
+static int choose_with_certificate(SSL *ssl, void *arg)
+{
+	struct fixture *f = arg;
+
+	SSL_set_SSL_CTX(ssl, f->alias_is_strict ? f->strict : f->open);
+	return 1;
+}
+
+static void test_a_context_that_is_chosen_with_the_certificate(void **state)
+{
+	struct fixture *f = *state;
+	struct tls_outcome outcome;
+
+	/* Which OpenSSL does not ask for at a resumption: found out once, and then refused in time, again and again. */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		SSL_SESSION *session;
+
+		f->alias_is_strict = true;
+		open_contexts(f, &kinds[i]);
+		SSL_CTX_set_tlsext_servername_callback(f->open, NULL);
+		SSL_CTX_set_cert_cb(f->open, choose_with_certificate, f);
+		assert_false(visit(f, ALIAS, NULL, &session).reused);
+		assert_int_equal(try(f, ALIAS, session, &outcome), -EPROTO);
+		for (unsigned k = 0; k < 3; k++) {
+			SSL_SESSION_free(session);
+			assert_false(visit(f, ALIAS, NULL, &session).reused);
+			assert_false(visit(f, ALIAS, session, NULL).reused);
+		}
+		SSL_SESSION_free(session);
+		/* Where all names stay in one context they resume, also when that comes to be so later. */
+		f->alias_is_strict = false;
+		assert_false(visit(f, OPEN, NULL, &session).reused);
+		assert_true(visit(f, OPEN, session, NULL).reused);
+		SSL_SESSION_free(session);
+		assert_false(visit(f, ALIAS, NULL, &session).reused);
+		assert_true(visit(f, ALIAS, session, NULL).reused);
+		SSL_SESSION_free(session);
+	}
+}
+
 static int ask_at_connection(SSL *ssl, int *alert, void *arg)
 {
 	(void)alert;
@@ -367,6 +407,8 @@ static void test_a_mode_that_is_set_at_the_connection(void **state)
 		assert_false(visit(f, OPEN, NULL, &session).reused);
 		mode = SSL_VERIFY_PEER;
 		assert_int_equal(try(f, OPEN, session, &outcome), -EPROTO);
+		/* Next time it is known. */
+		assert_false(visit(f, OPEN, session, NULL).reused);
 		SSL_SESSION_free(session);
 	}
 }
@@ -407,6 +449,26 @@ static void test_a_trust_store_that_is_set_at_the_connection(void **state)
 		SSL_SESSION_free(session);
 	}
 	X509_STORE_free(own);
+}
+
+static void test_certificates_asked_for_without_an_id_context(void **state)
+{
+	struct fixture *f = *state;
+
+	/* OpenSSL would give a ticket, and end the handshake over it. */
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		SSL_SESSION *session;
+
+		make_contexts(f, &kinds[i]);
+		SSL_CTX_set_session_id_context(f->open, NULL, 0);
+		SSL_CTX_set_verify(f->open, SSL_VERIFY_PEER, NULL);
+		assert_int_equal(
+		    X509_STORE_add_cert(SSL_CTX_get_cert_store(f->open), f->certificate), 1);
+		attach_contexts(f);
+		assert_false(visit(f, OPEN, NULL, &session).reused);
+		assert_false(visit(f, OPEN, session, NULL).reused);
+		SSL_SESSION_free(session);
+	}
 }
 
 static void test_what_is_configured_late(void **state)
@@ -654,8 +716,10 @@ int main(void)
 	    T(test_a_client_without_a_name),
 	    T(test_a_server_sees_its_own_info_callbacks),
 	    T(test_a_context_that_is_chosen_early),
+	    T(test_a_context_that_is_chosen_with_the_certificate),
 	    T(test_a_mode_that_is_set_at_the_connection),
 	    T(test_a_trust_store_that_is_set_at_the_connection),
+	    T(test_certificates_asked_for_without_an_id_context),
 	    T(test_what_is_configured_late),
 	    T(test_a_node_that_differs),
 	    T(test_tickets_from_before),

@@ -21,7 +21,7 @@ struct context {
 
 /* ---- known.c ---- */
 
-/* Takes the policy of `ctx`. Without memory, or with more than RING_POLICIES_MAX policies in the process, it has
+/* Takes the policy of `ctx`. Without memory, or with more than POLICIES_MAX policies in the process, it has
  * none, and nothing made there is honoured. */
 void context_init(struct context *context, struct tlsbaton *baton, SSL_CTX *ctx);
 void context_deinit(struct context *context);

@@ -23,6 +23,7 @@
 #define RETIRED_VIEWS_MAX 8
 #define POLLED_GATES 256   /* a power of two */
 #define LEARNED_NAMES 1024 /* a power of two */
+#define POLICIES_MAX 8192  /* nginx has one for each certificate */
 
 enum link_state {
 	LINK_DOWN,    /* no socket; notices gather in the ring that is there */
@@ -40,6 +41,7 @@ enum link_news {
 	NEWS_REFUSED,
 	NEWS_FOREIGN,
 	NEWS_FAULT,
+	NEWS_POLICIES,
 };
 
 /* Which file a view is of. The epoch alone would be the same in a copy of the file. */
@@ -76,7 +78,8 @@ struct tlsbaton {
 	struct recent *recent; /* for attached contexts; NULL without */
 	/* For attached contexts: the first bytes of the policies below, by place, 0 for none (known.c); and which of
 	 * them names led to (bind.c). */
-	_Atomic uint64_t known[RING_POLICIES_MAX];
+	_Atomic uint64_t known[POLICIES_MAX];
+	_Atomic unsigned n_places; /* of them that were ever in use */
 	_Atomic uint64_t learned[LEARNED_NAMES];
 	int gate_fd; /* an epoll descriptor over the daemon's socket: stays the same over reconnections */
 
@@ -91,7 +94,9 @@ struct tlsbaton {
 	struct {
 		uint8_t policy[RING_POLICY_BYTES];
 		unsigned n_contexts; /* 0: this place is free */
-	} policies[RING_POLICIES_MAX];
+	} policies[POLICIES_MAX];
+	unsigned n_policies;
+	uint8_t policies_sum[RING_POLICY_BYTES]; /* XOR of all */
 	int socket; /* -1 when LINK_DOWN */
 	int waiting_fd; /* a duplicate of it, with which a thread waits without the lock (link_returned()); -1: none */
 	uint64_t connecting_since_ms;

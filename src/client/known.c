@@ -5,8 +5,13 @@
  *
  * Changes are made under the handle's lock, and told to the daemon at once. What handshakes need they read without a
  * lock. Who reads in the moment of a change may take one session for one that nobody here knows, a full handshake.
+ *
+ * The daemons want to know one thing: whether two nodes have the same. So of more policies than a ring's page has
+ * places for, what is told is their sum, as if it were one policy.
  */
 #include "client/bind.h"
+
+#include <syslog.h>
 
 static uint64_t prefix(const uint8_t *policy)
 {
@@ -19,9 +24,14 @@ static uint64_t prefix(const uint8_t *policy)
 void known_tell(const struct tlsbaton *baton, struct ring_page *page)
 {
 	uint8_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES];
+	const unsigned n_places = atomic_load_explicit(&baton->n_places, memory_order_relaxed);
 	size_t n = 0;
 
-	for (size_t i = 0; i < RING_POLICIES_MAX; i++)
+	if (baton->n_policies > RING_POLICIES_MAX) {
+		ring_tell_policies(page, &baton->policies_sum, 1);
+		return;
+	}
+	for (unsigned i = 0; i < n_places; i++)
 		if (baton->policies[i].n_contexts > 0)
 			memcpy(policies[n++], baton->policies[i].policy, RING_POLICY_BYTES);
 	ring_tell_policies(page, (const uint8_t(*)[RING_POLICY_BYTES])policies, n);
@@ -30,15 +40,25 @@ void known_tell(const struct tlsbaton *baton, struct ring_page *page)
 /* Under the lock. */
 static int find_place(const struct tlsbaton *baton, const uint8_t policy[POLICY_BYTES])
 {
-	int free_place = CONTEXT_NO_POLICY;
+	const int n_places = (int)atomic_load_explicit(&baton->n_places, memory_order_relaxed);
+	int free_place = n_places < POLICIES_MAX ? n_places : CONTEXT_NO_POLICY;
 
-	for (int i = RING_POLICIES_MAX - 1; i >= 0; i--) {
+	for (int i = n_places - 1; i >= 0; i--) {
 		if (baton->policies[i].n_contexts == 0)
 			free_place = i;
 		else if (memcmp(baton->policies[i].policy, policy, POLICY_BYTES) == 0)
 			return i;
 	}
 	return free_place;
+}
+
+/* Under the lock: one more, or one less. */
+static void sum_up(struct tlsbaton *baton, const uint8_t policy[POLICY_BYTES], int change)
+{
+	baton->n_policies += (unsigned)change;
+	for (size_t i = 0; i < POLICY_BYTES; i++)
+		baton->policies_sum[i] ^= policy[i];
+	known_tell(baton, baton->page);
 }
 
 /* Under the lock. */
@@ -53,7 +73,9 @@ static int use(struct tlsbaton *baton, const uint8_t policy[POLICY_BYTES])
 	memcpy(baton->policies[place].policy, policy, POLICY_BYTES);
 	/* Relaxed, here and below: a number by itself. */
 	atomic_store_explicit(&baton->known[place], prefix(policy), memory_order_relaxed);
-	known_tell(baton, baton->page);
+	if (place == (int)atomic_load_explicit(&baton->n_places, memory_order_relaxed))
+		atomic_store_explicit(&baton->n_places, (unsigned)place + 1, memory_order_relaxed);
+	sum_up(baton, policy, 1);
 	return place;
 }
 
@@ -63,7 +85,7 @@ static void leave(struct tlsbaton *baton, int place)
 	if (place == CONTEXT_NO_POLICY || --baton->policies[place].n_contexts > 0)
 		return;
 	atomic_store_explicit(&baton->known[place], 0, memory_order_relaxed);
-	known_tell(baton, baton->page);
+	sum_up(baton, baton->policies[place].policy, -1);
 }
 
 static bool is_as_seen(const struct context *context, SSL_CTX *ctx)
@@ -84,6 +106,11 @@ static void look(struct context *context, SSL_CTX *ctx)
 
 	handle_lock(baton);
 	place = r == 0 ? use(baton, policy) : CONTEXT_NO_POLICY;
+	if (r == 0 && place == CONTEXT_NO_POLICY)
+		handle_tell(baton, NEWS_POLICIES, LOG_WARNING,
+		            "more than %d policies towards clients in one process: where those "
+		            "beyond hold, clients do not resume",
+		            POLICIES_MAX);
 	old = atomic_exchange_explicit(&context->policy, place, memory_order_relaxed);
 	leave(baton, old);
 	atomic_store_explicit(&context->verify_mode, SSL_CTX_get_verify_mode(ctx),
@@ -124,10 +151,11 @@ const uint8_t *context_policy(struct context *context, SSL_CTX *ctx)
 
 bool known_policy(const struct tlsbaton *baton, const uint8_t policy[POLICY_BOUND_BYTES])
 {
+	const unsigned n_places = atomic_load_explicit(&baton->n_places, memory_order_relaxed);
 	const uint64_t wanted = prefix(policy);
 
 	/* 0 stands for none, here and in a session that is bound to none. */
-	for (size_t i = 0; i < RING_POLICIES_MAX && wanted != 0; i++)
+	for (unsigned i = 0; i < n_places && wanted != 0; i++)
 		if (atomic_load_explicit(&baton->known[i], memory_order_relaxed) == wanted)
 			return true;
 	return false;

@@ -198,6 +198,8 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice);
  * The gate for event loops: 0 when open, TLSBATON_CLOSED when not. Never blocks. While closed, wait for
  * tlsbaton_gate_fd() to be readable or for the loop's own deadline of tlsbaton_gate_deadline_ms(), then
  * ask again; after the deadline answer the client all the same and call tlsbaton_gate_expired().
+ * A call may take the wake-up that was meant for an earlier notice: a loop with several closed gates
+ * then asks for these again, too.
  */
 int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice);
 int tlsbaton_gate_fd(

@@ -23,7 +23,8 @@
  * What must stay true:
  *  - Nobody learns of an ack but by the descriptor of the worker's handle, which is one for all connections,
  *    or by its timer. Gates wait in the order of their notices, acks are cumulative, so a wake-up costs as
- *    many steps as gates open, and one.
+ *    many steps as gates open, and one. Who asks for one gate may take the byte that was to tell of earlier ones
+ *    (tlsbaton_gate_poll()), so it looks after these, too.
  *  - nginx takes "100 Continue" to be sent in any case, and has no way to send it later. It waits in
  *    `held` and goes out first. The same is true of "101 Switching Protocols", which may be of any length: so
  *    who asks for an upgrade waits before the request is handled (gate_preaccess()).
@@ -170,15 +171,21 @@ static void gate_close(struct connection *connection)
 	set_timer(connection);
 }
 
+static void ask(struct connection *connection)
+{
+	connection->notice = tlsbaton_ssl_notice(connection->ssl);
+	if (tlsbaton_gate_poll(gate_baton, connection->notice) == TLSBATON_CLOSED)
+		gate_close(connection);
+	else
+		gate_open(connection);
+	if (!ngx_queue_empty(&closed) && ngx_queue_head(&closed) != &connection->waiting)
+		open_acked();
+}
+
 static bool may_send(struct connection *connection)
 {
-	if (connection->gate == GATE_PENDING) {
-		connection->notice = tlsbaton_ssl_notice(connection->ssl);
-		if (tlsbaton_gate_poll(gate_baton, connection->notice) == TLSBATON_CLOSED)
-			gate_close(connection);
-		else
-			gate_open(connection);
-	}
+	if (connection->gate == GATE_PENDING)
+		ask(connection);
 	return connection->gate == GATE_OPEN;
 }
 

@@ -269,13 +269,30 @@ static void test_a_reload_is_told(void **state)
 	struct ticket_state says;
 
 	start_with_peers(f, 1);
-	tickets_configure(f->tickets, &f->config);
-	assert_int_equal(f->n_changed, 0);
 	f->config.resumption = TICKET_STATEFUL;
 	tickets_configure(f->tickets, &f->config);
 	assert_int_equal(f->n_changed, 1);
 	tickets_say(f->tickets, &says);
 	assert_int_equal(says.resumption, TICKET_STATEFUL);
+}
+
+static void test_a_reload_forgets_nothing_that_was_to_be_told(void **state)
+{
+	struct fixture *f = *state;
+	struct ticket_state theirs = peer_rekeyed_at(0), more = peer_with(2);
+
+	/* The second peer was told what the first said a moment ago, so it has to wait for the next key. */
+	start_with_peers(f, 2);
+	tickets_hear(f->tickets, 0, "b", &theirs);
+	assert_true(f->told & 2);
+	f->told = 0;
+	f->passed_ms += 500;
+	more.ring.generation = theirs.ring.generation;
+	tickets_hear(f->tickets, 0, "b", &more);
+	assert_true(stats(f).n_keys > 1);
+	assert_false(f->told & 2);
+	tickets_configure(f->tickets, &f->config);
+	assert_true(f->told & 2);
 }
 
 /* ---- Rekeys ---- */
@@ -562,6 +579,7 @@ int main(void)
 	    T(test_a_rekey_is_heard),
 	    T(test_a_restart_keeps_the_keys),
 	    T(test_a_reload_is_told),
+	    T(test_a_reload_forgets_nothing_that_was_to_be_told),
 	    T2(test_a_rekey_is_confirmed),
 	    T2(test_no_member_blocks_a_rekey),
 	    T2(test_a_rekey_is_told_until_it_is_confirmed),

@@ -325,15 +325,12 @@ void tickets_free(struct tickets *tickets)
 void tickets_configure(struct tickets *tickets, const struct tickets_config *config)
 {
 	const struct keyring_time now = time_of(tickets);
-	bool news = config->resumption != tickets->config.resumption ||
-	            config->rotation_ms != tickets->config.rotation_ms;
 
 	tickets->config = *config;
 	keyring_forget_senders(&tickets->ring);
 	reset_peers(tickets);
-	if (!news)
-		return;
 	ticket_store_configure(tickets->store, config->resumption);
+	/* Also when nothing else is new: somebody may have been waiting for a rekey. */
 	tell(tickets, all_peers(tickets), now.boot_ms);
 	arm(tickets, &now);
 }

@@ -58,7 +58,7 @@ int tickets_new(struct tickets **out, struct event_base *base, const char *path,
 /* Wipes this process's copies; the page's file stays for the next daemon. NULL is fine. */
 void tickets_free(struct tickets *tickets);
 
-/* Peers have new numbers from now on. */
+/* Peers have new numbers from now on, and are told what there is. */
 void tickets_configure(struct tickets *tickets, const struct tickets_config *config);
 
 /* Does what is due. The timer calls it, once a second at least; so does a test whose clock is another. */

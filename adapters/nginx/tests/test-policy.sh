@@ -77,6 +77,30 @@ is "of strict" "$(visit strict.example "$T/strict")" New
 is "of open" "$(visit open.example "$T/open" "$T/open")" Reused
 nginx_stop trusting
 no_crash trusting
+
+case_ "seventy servers, each with a certificate of its own, which makes a policy"
+for i in {1..70}; do
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout "$T/many$i.key" \
+		-out "$T/many$i.crt" -subj "/CN=many$i" 2>/dev/null
+done
+write_config()
+{
+	local i
+	HTTP=
+	for i in {1..70}; do
+		HTTP+="server { listen 127.0.0.1:$PORT ssl; server_name many$i.example; root $T/$1/www;
+			ssl_certificate $T/many$i.crt; ssl_certificate_key $T/many$i.key; }
+		"
+	done
+	write_config_alone "$1"
+}
+nginx_start many
+for i in 1 35 64 65 70; do
+	is "the ${i}th, full" "$(visit "many$i.example" - "$T/many.session")" New
+	is "the ${i}th, resumed" "$(visit "many$i.example" "$T/many.session" "$T/many.session")" Reused
+done
+nginx_stop many
+no_crash many
 PORT=$port_first
 nginx_stop first
 no_crash first

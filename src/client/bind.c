@@ -60,11 +60,10 @@ int bind_init(void)
 /* A connection may have been given a trust store that is not its context's. */
 static bool trusts_as_context(SSL *ssl, SSL_CTX *ctx)
 {
-	X509_STORE *own = NULL, *of_context = NULL;
+	X509_STORE *own = NULL;
 
 	(void)SSL_get0_verify_cert_store(ssl, &own);
-	(void)SSL_CTX_get0_verify_cert_store(ctx, &of_context);
-	return own == of_context;
+	return (own ? own : SSL_CTX_get_cert_store(ctx)) == policy_store(ctx);
 }
 
 /* The policy of the context that the connection has now; NULL: none. */

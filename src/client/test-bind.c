@@ -447,6 +447,11 @@ static void test_a_trust_store_that_is_set_at_the_connection(void **state)
 		assert_int_equal(try(f, OPEN, session, &outcome), -EPROTO);
 		assert_false(visit(f, OPEN, session, NULL).reused);
 		SSL_SESSION_free(session);
+		/* The context's own, which it would have had anyway. */
+		store = SSL_CTX_get_cert_store(f->open);
+		assert_false(visit(f, OPEN, NULL, &session).reused);
+		assert_true(visit(f, OPEN, session, NULL).reused);
+		SSL_SESSION_free(session);
 	}
 	X509_STORE_free(own);
 }

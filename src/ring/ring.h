@@ -75,7 +75,8 @@ struct ring_page {
 	/* Gates that waited less than 2^i microseconds and at least 2^(i-1). */
 	alignas(64) _Atomic uint64_t gate_wait_us[RING_WAIT_BUCKETS];
 
-	/* Worker: the policies of its contexts (policies.c). `policies_turn` is odd while they change. */
+	/* Worker: the policies of its contexts, or their sum if they are more (policies.c). `policies_turn` is odd while
+	 * they change. */
 	alignas(64) _Atomic uint32_t policies_turn;
 	_Atomic uint32_t n_policies;
 	_Atomic uint64_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES / 8];

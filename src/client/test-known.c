@@ -31,9 +31,8 @@ static void many_init(struct many *many, struct fixture *f)
 /* A policy by its number: all that differs is the session ID context. */
 static void add(struct many *many, uint32_t number)
 {
-	assert_int_equal(SSL_CTX_set_session_id_context(many->ctx, (const uint8_t *)&number,
-	                                                sizeof(number)),
-	                 1);
+	assert_int_equal(
+	    SSL_CTX_set_session_id_context(many->ctx, (const uint8_t *)&number, sizeof(number)), 1);
 	context_init(&many->contexts[many->n++], many->f->baton, many->ctx);
 }
 
@@ -108,7 +107,8 @@ static void test_what_is_left_is_forgotten(void **state)
 
 static void test_more_than_the_daemon_is_told_of(void **state)
 {
-	uint8_t forth[RING_POLICIES_MAX][RING_POLICY_BYTES], back[RING_POLICIES_MAX][RING_POLICY_BYTES];
+	uint8_t forth[RING_POLICIES_MAX][RING_POLICY_BYTES],
+	    back[RING_POLICIES_MAX][RING_POLICY_BYTES];
 	struct many many;
 
 	many_init(&many, *state);

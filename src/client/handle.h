@@ -97,7 +97,7 @@ struct tlsbaton {
 	} policies[POLICIES_MAX];
 	unsigned n_policies;
 	uint8_t policies_sum[RING_POLICY_BYTES]; /* XOR of all */
-	int socket; /* -1 when LINK_DOWN */
+	int socket;                              /* -1 when LINK_DOWN */
 	int waiting_fd; /* a duplicate of it, with which a thread waits without the lock (link_returned()); -1: none */
 	uint64_t connecting_since_ms;
 	unsigned backoff_ms;

@@ -34,7 +34,7 @@ void log_line(void *arg, int level, const char *line)
 	/* syslog(3)'s priorities are Apache's levels, by number. */
 	if (level < APLOG_EMERG || level > APLOG_DEBUG)
 		level = APLOG_NOTICE;
-	if (!said_may(line))
+	if (!said_may(level, line))
 		level = APLOG_DEBUG;
 	ap_log_error(APLOG_MARK, level, 0, server, "%s", line);
 }

@@ -18,7 +18,7 @@ void log_line(void *arg, int level, const char *line)
 	(void)arg;
 	if (level < LOG_EMERG || level > LOG_DEBUG)
 		level = LOG_NOTICE;
-	if (!said_may(line))
+	if (!said_may(level, line))
 		level = LOG_DEBUG;
 	/* nginx's levels are those of syslog(3) in the same order, and begin at 1. */
 	ngx_log_error((ngx_uint_t)level + NGX_LOG_EMERG, ngx_cycle->log, 0, "tlsbaton: %s", line);

@@ -36,7 +36,7 @@ static bool is_as_at_start(void)
 void log_line(void *arg, int level, const char *line)
 {
 	(void)arg;
-	if (!said_may(line))
+	if (!said_may(level, line))
 		return;
 	if (is_as_at_start())
 		(void)dprintf(STDERR_FILENO, "tlsbaton: %s\n", line);

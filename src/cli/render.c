@@ -282,9 +282,10 @@ static void pad_text(FILE *out, const char *text, int width)
 static void render_difference(FILE *out, const json_t *peer, int indent)
 {
 	static const char *const lines[] = {
-	    "its servers ask other things of clients than ours: their sessions do",
-	    "not resume here, nor ours there; make ssl_verify_client, trusted",
-	    "certificates and their like the same on both, and reload the servers",
+	    "its servers ask other things of clients than ours, or some have had no",
+	    "client yet or are down: what only one node asks resumes only there;",
+	    "make ssl_verify_client, trusted certificates and their like the same",
+	    "on both, and reload the servers",
 	};
 
 	if (strcmp(text_of(peer, "policies"), "differ") != 0)

@@ -287,9 +287,9 @@ static void watch_policies(struct node *node)
 			continue;
 		if (node->n_differs[i]++ == POLICIES_DIFFER_S)
 			log_warning(
-			    "the servers on %s and here do not ask the same of their clients: "
-			    "sessions of a policy that only one node has do not resume on the "
-			    "other; "
+			    "the servers on %s and here do not ask the same of their clients, or "
+			    "some have had no client yet or are down: sessions of a policy that "
+			    "only one node has do not resume on the other; "
 			    "give all nodes the same client-certificate options, trusted "
 			    "certificates and session ID contexts",
 			    peer.name);
@@ -351,9 +351,10 @@ static int open_table(struct node *node, char *error, size_t error_size)
 	r = table_open(&node->table, path, node->config->table_bytes, lock, clock_wall_ms() / 1000,
 	               why, sizeof(why));
 	if (r == -ENOMEM || r == -EPERM) {
-		log_warning("the session table cannot be locked in memory (%s): sessions may be "
-		            "swapped to disk; raise RLIMIT_MEMLOCK",
-		            strerror(-r));
+		log_warning(
+		    "the session table cannot be locked in memory (%s): sessions may be "
+		    "swapped to disk; raise RLIMIT_MEMLOCK, or give a container CAP_IPC_LOCK",
+		    strerror(-r));
 		r = table_open(&node->table, path, node->config->table_bytes, false,
 		               clock_wall_ms() / 1000, why, sizeof(why));
 	}

@@ -116,20 +116,21 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 	const uint64_t limit_us = 1000ULL * tlsbaton_gate_deadline_ms(baton);
 	uint64_t since_us = get(ssl, index_since);
 
-	if (tlsbaton_gate_poll(baton, notice) == 0)
+	if (gate_look(baton, notice))
 		return true;
 	if (since_us == 0) {
 		since_us = now_us;
 		/* Without memory for it nobody would know when to stop. */
 		if (!set(ssl, index_since, since_us))
 			return true;
+		ring_count(baton->page, RING_GATE_WAITS);
 	}
 	if (now_us - since_us >= limit_us) {
 		tlsbaton_gate_expired(baton);
 		return true;
 	}
 	wait_slice(baton, ssl, notice, fd, slice_us(now_us - since_us, limit_us));
-	if (tlsbaton_gate_poll(baton, notice) == 0)
+	if (gate_look(baton, notice))
 		return true;
 	if (fd < 0 || nudge(fd))
 		return false;
@@ -140,6 +141,7 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 bool gate_may_write(tlsbaton *baton, SSL *ssl)
 {
 	const uint64_t notice = tlsbaton_ssl_notice(ssl);
+	uint64_t since_us;
 	int fd;
 
 	if (index_since < 0 || get(ssl, index_opened) == notice)
@@ -149,6 +151,10 @@ bool gate_may_write(tlsbaton *baton, SSL *ssl)
 	else if (!step(baton, ssl, notice, fd))
 		return false;
 	(void)set(ssl, index_opened, notice);
-	(void)set(ssl, index_since, 0);
+	since_us = get(ssl, index_since);
+	if (since_us != 0) {
+		ring_count_wait(baton->page, (uint64_t)clock_monotonic_us() - since_us);
+		(void)set(ssl, index_since, 0);
+	}
 	return true;
 }

@@ -113,20 +113,25 @@ static void poll_ends(struct tlsbaton *baton, uint64_t notice)
 	drain(baton);
 }
 
+bool gate_look(struct tlsbaton *baton, uint64_t notice)
+{
+	if (notice == 0 || ring_acked(baton->page, notice))
+		return true;
+	link_tick(baton);
+	if (gate_is_moot(baton))
+		return open_without_daemon(baton) == 0;
+	handle_wake(baton);
+	return false;
+}
+
 int tlsbaton_gate_poll(tlsbaton *baton, uint64_t notice)
 {
 	if (notice == 0)
 		return 0;
-	if (ring_acked(baton->page, notice)) {
+	if (gate_look(baton, notice)) {
 		poll_ends(baton, notice);
 		return 0;
 	}
-	link_tick(baton);
-	if (gate_is_moot(baton)) {
-		poll_ends(baton, notice);
-		return open_without_daemon(baton);
-	}
-	handle_wake(baton);
 	poll_starts(baton, notice);
 	drain(baton);
 	return ring_poll(baton->page, notice) ? 0 : TLSBATON_CLOSED;

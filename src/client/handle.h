@@ -153,6 +153,9 @@ void views_free(struct tlsbaton *baton);
 
 /* gate.c: true when there is no daemon that could ack, and no need to wait for one. */
 bool gate_is_moot(struct tlsbaton *baton);
+/* True when the gate is open. Unlike tlsbaton_gate_poll() it does not ask the daemon for a wake-up: for who looks again
+ * anyway. Counts a gate that is open for want of a daemon, and no waits. */
+bool gate_look(struct tlsbaton *baton, uint64_t notice);
 
 /*
  * tlsbaton.c: sends a notice, whose number it sets. WAKE_LATER: another is about to follow, and wakes the daemon for both; the

@@ -1,8 +1,8 @@
 /*
  * A line is claimed by a compare-and-swap of the oldest slot, and who fails looks again: of two processes at the
  * very same moment both want the same slot, since both saw the same page, and only one gets it. A slot's
- * value does not come back, with its time in it, but for a notice that is forgotten. The page guards nothing else, so relaxed atomics do. An equal
- * hash of two lines costs one of them a minute.
+ * value does not come back, with its time in it, but for a notice that is forgotten. The page guards nothing else,
+ * so relaxed atomics do. An equal hash of two lines costs one of them a minute.
  */
 #include "said.h"
 

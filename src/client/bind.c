@@ -92,6 +92,16 @@ static uint64_t learned_word(uint64_t hash, const uint8_t *policy, int mode)
 	       (bits & LEARNED_POLICY);
 }
 
+static bool is_same_name(uint64_t word, uint64_t other)
+{
+	return ((word ^ other) & ~LEARNED_BITS) == 0;
+}
+
+static bool is_same_policy(uint64_t word, uint64_t other)
+{
+	return ((word ^ other) & LEARNED_POLICY) == 0;
+}
+
 static _Atomic uint64_t *learned_place(struct tlsbaton *baton, uint64_t hash)
 {
 	return &baton->learned[(hash >> 16) % LEARNED_NAMES];
@@ -113,8 +123,7 @@ static void learn(struct context *origin, const struct binding *binding, const u
 	_Atomic uint64_t *place = learned_place(origin->baton, hash);
 	const uint64_t old = atomic_load_explicit(place, memory_order_relaxed);
 
-	if (old & LEARNED_RESUMING && ((old ^ word) & ~LEARNED_BITS) == 0 &&
-	    ((old ^ word) & LEARNED_POLICY) != 0)
+	if (old & LEARNED_RESUMING && is_same_name(old, word) && !is_same_policy(old, word))
 		return;
 	put_word(place, word);
 }
@@ -144,8 +153,8 @@ static bool may_lead(struct context *origin, const uint8_t *own, const struct bi
 
 	if (!known_policy(origin->baton, binding->policy))
 		return false;
-	if (((word ^ hash) & ~LEARNED_BITS) == 0)
-		return ((word ^ learned_word(hash, binding->policy, 0)) & LEARNED_POLICY) == 0 &&
+	if (is_same_name(word, hash))
+		return is_same_policy(word, learned_word(hash, binding->policy, 0)) &&
 		       !asks_for_more((int)(word >> LEARNED_MODE_SHIFT), binding);
 	/* No name leads elsewhere, as a rule. */
 	return binding->n_name > 0 ||

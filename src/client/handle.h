@@ -96,8 +96,9 @@ struct tlsbaton {
 		unsigned n_contexts; /* 0: this place is free */
 	} policies[POLICIES_MAX];
 	unsigned n_policies;
-	uint8_t policies_sum[RING_POLICY_BYTES]; /* XOR of all */
-	int socket;                              /* -1 when LINK_DOWN */
+	/* XOR of all. Kept: to add it up at each change would cost all of them. */
+	uint8_t policies_sum[RING_POLICY_BYTES];
+	int socket; /* -1 when LINK_DOWN */
 	int waiting_fd; /* a duplicate of it, with which a thread waits without the lock (link_returned()); -1: none */
 	uint64_t connecting_since_ms;
 	unsigned backoff_ms;

@@ -21,17 +21,22 @@ static uint64_t prefix(const uint8_t *policy)
 	return word;
 }
 
+/* Relaxed: a number by itself, changed under the lock. */
+static unsigned n_places(const struct tlsbaton *baton)
+{
+	return atomic_load_explicit(&baton->n_places, memory_order_relaxed);
+}
+
 void known_tell(const struct tlsbaton *baton, struct ring_page *page)
 {
 	uint8_t policies[RING_POLICIES_MAX][RING_POLICY_BYTES];
-	const unsigned n_places = atomic_load_explicit(&baton->n_places, memory_order_relaxed);
 	size_t n = 0;
 
 	if (baton->n_policies > RING_POLICIES_MAX) {
 		ring_tell_policies(page, &baton->policies_sum, 1);
 		return;
 	}
-	for (unsigned i = 0; i < n_places; i++)
+	for (unsigned i = 0; i < n_places(baton); i++)
 		if (baton->policies[i].n_contexts > 0)
 			memcpy(policies[n++], baton->policies[i].policy, RING_POLICY_BYTES);
 	ring_tell_policies(page, (const uint8_t(*)[RING_POLICY_BYTES])policies, n);
@@ -40,10 +45,10 @@ void known_tell(const struct tlsbaton *baton, struct ring_page *page)
 /* Under the lock. */
 static int find_place(const struct tlsbaton *baton, const uint8_t policy[POLICY_BYTES])
 {
-	const int n_places = (int)atomic_load_explicit(&baton->n_places, memory_order_relaxed);
-	int free_place = n_places < POLICIES_MAX ? n_places : CONTEXT_NO_POLICY;
+	const int n = (int)n_places(baton);
+	int free_place = n < POLICIES_MAX ? n : CONTEXT_NO_POLICY;
 
-	for (int i = n_places - 1; i >= 0; i--) {
+	for (int i = n - 1; i >= 0; i--) {
 		if (baton->policies[i].n_contexts == 0)
 			free_place = i;
 		else if (memcmp(baton->policies[i].policy, policy, POLICY_BYTES) == 0)
@@ -73,7 +78,7 @@ static int use(struct tlsbaton *baton, const uint8_t policy[POLICY_BYTES])
 	memcpy(baton->policies[place].policy, policy, POLICY_BYTES);
 	/* Relaxed, here and below: a number by itself. */
 	atomic_store_explicit(&baton->known[place], prefix(policy), memory_order_relaxed);
-	if (place == (int)atomic_load_explicit(&baton->n_places, memory_order_relaxed))
+	if (place == (int)n_places(baton))
 		atomic_store_explicit(&baton->n_places, (unsigned)place + 1, memory_order_relaxed);
 	sum_up(baton, policy, 1);
 	return place;
@@ -151,11 +156,11 @@ const uint8_t *context_policy(struct context *context, SSL_CTX *ctx)
 
 bool known_policy(const struct tlsbaton *baton, const uint8_t policy[POLICY_BOUND_BYTES])
 {
-	const unsigned n_places = atomic_load_explicit(&baton->n_places, memory_order_relaxed);
+	const unsigned n = n_places(baton);
 	const uint64_t wanted = prefix(policy);
 
 	/* 0 stands for none, here and in a session that is bound to none. */
-	for (unsigned i = 0; i < n_places && wanted != 0; i++)
+	for (unsigned i = 0; i < n && wanted != 0; i++)
 		if (atomic_load_explicit(&baton->known[i], memory_order_relaxed) == wanted)
 			return true;
 	return false;

@@ -269,9 +269,11 @@ static void test_a_reload_is_told(void **state)
 	struct ticket_state says;
 
 	start_with_peers(f, 1);
-	f->config.resumption = TICKET_STATEFUL;
 	tickets_configure(f->tickets, &f->config);
 	assert_int_equal(f->n_changed, 1);
+	f->config.resumption = TICKET_STATEFUL;
+	tickets_configure(f->tickets, &f->config);
+	assert_int_equal(f->n_changed, 2);
 	tickets_say(f->tickets, &says);
 	assert_int_equal(says.resumption, TICKET_STATEFUL);
 }

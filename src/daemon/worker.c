@@ -24,7 +24,7 @@ static void lock_ring(struct worker *worker)
 	worker->workers->lock_failed = true;
 	log_warning(
 	    "a worker's ring cannot be locked in memory (%s): sessions may be swapped to disk; "
-	    "raise RLIMIT_MEMLOCK",
+	    "raise RLIMIT_MEMLOCK, or give a container CAP_IPC_LOCK",
 	    strerror(-r));
 }
 

@@ -43,6 +43,7 @@ static const char usage_text[] =
     "  --source ADDRESS,...     local addresses to connect from, in turn; more addresses, more "
     "ports\n"
     "  --cpu N                  stay on this CPU\n"
+    "  --busy-poll              never sleep: a server on this machine pays for no wake-up of ours\n"
     "  --i-own-this-server      allow addresses that are not loopback or private\n"
     "The report\n"
     "  --csv FILE               one line a second\n"
@@ -73,6 +74,7 @@ enum {
 	CONNECT,
 	SOURCE,
 	CPU,
+	BUSY_POLL,
 	OWNED,
 	CSV,
 	JSON,
@@ -100,6 +102,7 @@ static const struct option long_options[] = {
     {"connect", required_argument, NULL, CONNECT},
     {"source", required_argument, NULL, SOURCE},
     {"cpu", required_argument, NULL, CPU},
+    {"busy-poll", no_argument, NULL, BUSY_POLL},
     {"i-own-this-server", no_argument, NULL, OWNED},
     {"csv", required_argument, NULL, CSV},
     {"json", no_argument, NULL, JSON},
@@ -298,11 +301,12 @@ static int take(struct options *out, int option)
 	                    : option == CONNECT      ? &out->connect
 	                    : option == CSV          ? &out->csv
 	                                             : NULL;
-	bool *flag = option == NO_TICKETS ? &out->no_tickets
-	             : option == INSECURE ? &out->insecure
-	             : option == OWNED    ? &out->owned
-	             : option == JSON     ? &out->json
-	                                  : NULL;
+	bool *flag = option == NO_TICKETS  ? &out->no_tickets
+	             : option == INSECURE  ? &out->insecure
+	             : option == BUSY_POLL ? &out->busy_poll
+	             : option == OWNED     ? &out->owned
+	             : option == JSON      ? &out->json
+	                                   : NULL;
 
 	if (text)
 		*text = optarg;

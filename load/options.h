@@ -27,6 +27,7 @@ struct options {
 	bool insecure, no_tickets;
 	int64_t timeout_us;
 	int cpu; /* -1: any */
+	bool busy_poll;
 	unsigned n_sources;
 	struct sockaddr_storage sources[OPTIONS_SOURCES_MAX];
 	const char *csv;

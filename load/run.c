@@ -15,6 +15,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -228,13 +229,13 @@ static int64_t next_start_us(const struct run *run)
 	return schedule_peek(run->schedule, &start) ? start.at_us : INT64_MAX;
 }
 
-/* How long to sleep: until the next start, timeout or full second. */
+/* How long to sleep: until the next start, timeout or full second; not at all with --busy-poll. */
 static int64_t sleep_us(const struct run *run)
 {
 	int64_t until_us = (run->stats->second + 1) * 1000000;
 	const struct visit *first = TAILQ_FIRST(&run->visits);
 
-	if (!TAILQ_EMPTY(&run->ready))
+	if (run->setup->options->busy_poll || !TAILQ_EMPTY(&run->ready))
 		return 0;
 	until_us = MIN(until_us, next_start_us(run));
 	if (first)
@@ -250,6 +251,8 @@ static int handle_events(struct run *run)
 	int n = epoll_pwait2(run->env.epoll, events, EVENT_BATCH, &timeout, NULL);
 	int r = n < 0 && errno != EINTR ? -errno : 0;
 
+	if (n == 0 && run->setup->options->busy_poll)
+		(void)sched_yield();
 	if (r == 0)
 		r = look_at_clock(run);
 	/* A visit has one event in a batch, and ends only at its own. */

@@ -207,6 +207,30 @@ static void test_resumption(void **state)
 	}
 }
 
+/* How often a load of twelve visits slept. The server's rests are not counted: it is still there. */
+static long count_rests(const char *options, int port)
+{
+	const struct expected expected = {.full = 4, .resumed = 8};
+	struct rusage before, after;
+
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &before), 0);
+	run_load(options, port, "ok", &expected);
+	assert_int_equal(getrusage(RUSAGE_CHILDREN, &after), 0);
+	return after.ru_nvcsw - before.ru_nvcsw;
+}
+
+static void test_busy_poll(void **state)
+{
+	struct server server = start_server("-tls1_3", 0);
+	long asleep = count_rests("--insecure", server.port);
+	long busy = count_rests("--insecure --busy-poll", server.port);
+
+	(void)state;
+	if (asleep < 12 || busy >= 12)
+		fail_msg("it slept %ld times, and %ld with --busy-poll", asleep, busy);
+	end_server(&server);
+}
+
 static void test_no_session_is_no_miss(void **state)
 {
 	const struct expected expected = {.full = 8, .no_session = 4};
@@ -587,6 +611,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_refusals),
 	    cmocka_unit_test(test_resumption),
+	    cmocka_unit_test(test_busy_poll),
 	    cmocka_unit_test(test_no_session_is_no_miss),
 	    cmocka_unit_test(test_bad_answers),
 	    cmocka_unit_test(test_other_bodies),

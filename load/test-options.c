@@ -71,7 +71,8 @@ static void test_defaults(void **state)
 	assert_int_equal(options.tls, TLS1_3_VERSION);
 	assert_int_equal(options.cpu, -1);
 	assert_int_equal(options.n_sources, 0);
-	assert_false(options.insecure || options.owned || options.json || options.no_tickets);
+	assert_false(options.insecure || options.owned || options.json || options.no_tickets ||
+	             options.busy_poll);
 }
 
 static void test_all(void **state)
@@ -80,7 +81,8 @@ static void test_all(void **state)
 	    "--rate 0.5 --duration 90 --visits 1 --think 0.25:3,60 --seed 18446744073709551615 "
 	    "--timeout 2.5 --tls 1.2 --no-tickets --ciphers A --groups X25519 --sni s --ca f "
 	    "--cert c "
-	    "--key k --connect 127.0.0.1:4 --source 127.0.0.2,::1 --cpu 0 --i-own-this-server "
+	    "--key k --connect 127.0.0.1:4 --source 127.0.0.2,::1 --cpu 0 --busy-poll "
+	    "--i-own-this-server "
 	    "--csv f "
 	    "--json " URL);
 
@@ -98,7 +100,7 @@ static void test_all(void **state)
 	assert_int_equal(options.n_sources, 2);
 	assert_int_equal(options.sources[1].ss_family, AF_INET6);
 	assert_int_equal(options.cpu, 0);
-	assert_true(options.owned && options.json && options.no_tickets);
+	assert_true(options.owned && options.json && options.no_tickets && options.busy_poll);
 }
 
 /* What is refused, and what is said of it: figures, lists, and options that do not go together. */

@@ -42,7 +42,7 @@ class Process:
                 pipe.close()
 
 
-def load_command(lab, plan, directory, rate, duration_s, thinks_s, visits):
+def load_command(lab, plan, directory, rate, duration_s, thinks_s, visits, busy_poll=False):
     words = [os.path.join(lab.build, 'load/tlsbaton-load'), '--rate', f'{rate:.3f}',
              '--duration', f'{duration_s:.6f}',
              '--think', ','.join(f'{think:.6f}' for think in thinks_s), '--visits', str(visits),
@@ -52,6 +52,8 @@ def load_command(lab, plan, directory, rate, duration_s, thinks_s, visits):
              '--source', ','.join(CLIENT_ADDRESSES)]
     if plan.tls == '1.2' and plan.tickets == 'off':
         words.append('--no-tickets')
+    if busy_poll:
+        words.append('--busy-poll')
     return lab.command('exec', 'client', '--', *words, URL)
 
 

@@ -20,7 +20,7 @@ endif
 SANITIZER_OPTIONS := $(if $(SANITIZE),-Db_sanitize=$(SANITIZE))
 NINJA := ninja -C $(BUILD) $(if $(V),-v,--quiet)
 
-.PHONY: all build-for-bench demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench bench-servers install uninstall format check-format clean help
+.PHONY: all build-for-bench demo evaluate evaluate-quick test test-asan test-tsan coverage fuzz bench bench-servers profile-servers install uninstall format check-format clean help
 
 all:
 	@scripts/setup build
@@ -73,6 +73,10 @@ bench: build-for-bench
 bench-servers: build-for-bench
 	@tests/bench/bench-servers $(OPTIONS)
 
+# OPTIONS='…' for tests/bench/profile-servers
+profile-servers: build-for-bench
+	@tests/bench/profile-servers $(OPTIONS)
+
 install:
 	@scripts/setup build
 	@scripts/install $(BUILD) $(SANITIZER_OPTIONS) $(MESON_OPTIONS)
@@ -97,7 +101,8 @@ help:
 	@echo 'make test       all tests: also under ASan, UBSan and TSan; lab tests need root'
 	@echo 'make test-asan, make test-tsan, make coverage, make fuzz'
 	@echo 'make bench      the benchmarks of docs/performance.md'
-	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 15 minutes (needs root)'
+	@echo 'make bench-servers  CPU of Apache, nginx and HAProxy a request, with tlsbaton and without: 25 minutes (needs root)'
+	@echo 'make profile-servers  what part of that CPU their sessions are: 15 minutes (needs root)'
 	@echo 'make install    DESTDIR and MESON_OPTIONS=--prefix=… work'
 	@echo 'make uninstall  remove what was installed from $(BUILD)/; configuration stays'
 	@echo 'make clean      remove the build directories'

@@ -107,11 +107,14 @@ preload_check()
 	[ "$LAB_SHARING" = off ] || [ -e "$PRELOAD" ] || die "no $PRELOAD: run make first"
 }
 
-# preload_spawn NODE COMMAND…: server_spawn, with the preload library where sessions are shared.
+# preload_spawn NODE COMMAND…: server_spawn, with the preload library where sessions are shared. A server file may have options
+# for it in preload_options.
+preload_options=()
 preload_spawn()
 {
 	if [ "$LAB_SHARING" = on ]; then
-		server_spawn "$1" "$TLSBATON" run --library "$PRELOAD" --socket "$LAB_STATE/$1/run/worker.sock" -- "${@:2}"
+		server_spawn "$1" "$TLSBATON" run "${preload_options[@]}" --library "$PRELOAD" \
+			--socket "$LAB_STATE/$1/run/worker.sock" -- "${@:2}"
 	else
 		server_spawn "$@"
 	fi

@@ -25,6 +25,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for opening and attaching */
 static _Atomic(tlsbaton *) handle;
+static bool own_cache_is_fallback;
 static bool failed; /* there will be no handle; under the lock, but for on_start() */
 static void (*log_line)(void *arg, int level, const char *line); /* log.c's */
 static char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
@@ -86,6 +87,7 @@ static tlsbaton *open_handle(void)
 		fail();
 		return NULL;
 	}
+	baton->own_cache_is_fallback = own_cache_is_fallback;
 	/* Release: pairs with the acquire in may_write(). */
 	atomic_store_explicit(&handle, baton, memory_order_release);
 	return baton;
@@ -159,9 +161,11 @@ static bool on_may_write(SSL *ssl)
 	return true;
 }
 
-static void on_start(const char *socket_path, void (*log)(void *arg, int level, const char *line))
+static void on_start(const char *socket_path, bool fallback,
+                     void (*log)(void *arg, int level, const char *line))
 {
 	(void)snprintf(path, sizeof(path), "%s", socket_path);
+	own_cache_is_fallback = fallback;
 	log_line = log;
 	if (!handle_forks())
 		fail();

@@ -53,6 +53,7 @@
 #define INTERPOSED __attribute__((visibility("default")))
 
 static char socket_path[128]; /* longer than any that the library takes */
+static bool own_cache_is_fallback;
 /* Set once the second object is there. */
 static _Atomic(const struct preload_ops *) second;
 /* Set early, in all threads' first block: no allocation at its first use. */
@@ -65,6 +66,7 @@ __attribute__((constructor)) static void start(void)
 
 	if (path)
 		(void)snprintf(socket_path, sizeof(socket_path), "%s", path);
+	own_cache_is_fallback = getenv(PRELOAD_FALLBACK_VARIABLE) != NULL;
 }
 
 /* ---- libssl ---- */
@@ -189,7 +191,7 @@ static void load(void)
 		log_line(NULL, LOG_ERR, path);
 		return;
 	}
-	found->start(socket_path, log_line);
+	found->start(socket_path, own_cache_is_fallback, log_line);
 	atomic_store_explicit(&second, found, memory_order_release);
 }
 

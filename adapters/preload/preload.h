@@ -16,12 +16,15 @@
 #include <openssl/ssl.h>
 
 #define PRELOAD_SOCKET_VARIABLE "TLSBATON_SOCKET"
+#define PRELOAD_FALLBACK_VARIABLE "TLSBATON_FALLBACK_CACHE" /* set: yes, whatever it says */
 #define PRELOAD_SECOND "tlsbaton-preload-openssl3.so"
 #define PRELOAD_SECOND_OPS "tlsbaton_preload_ops"
 
 struct preload_ops {
-	/* Once, before the others: where the daemon listens (copied; empty: the default), and log.c's log_line(). */
-	void (*start)(const char *socket_path, void (*log)(void *arg, int level, const char *line));
+	/* Once, before the others: where the daemon listens (copied; empty: the default), whether the program's own cache is a
+	 * fallback, and log.c's log_line(). */
+	void (*start)(const char *socket_path, bool own_cache_is_fallback,
+	              void (*log)(void *arg, int level, const char *line));
 	/* A context was made, and nobody but the caller knows of it. */
 	void (*made)(SSL_CTX *ctx);
 	/* `ssl` is about to be the server's end of a connection. */

@@ -67,15 +67,23 @@ static int find_socket(const struct cli *cli, char **out)
 	return CLI_DONE;
 }
 
+/* What the program is to have. */
+struct preload {
+	const char *library, *socket;
+	bool fallback_cache;
+};
+
 /* Before what is preloaded already. */
-static int set_environment(const char *library, const char *socket)
+static int set_environment(const struct preload *preload)
 {
 	const char *others = getenv(VARIABLE);
 	_cleanup_(freep) char *value = NULL;
 
-	if (asprintf(&value, "%s%s%s", library, others && *others ? ":" : "",
+	if (asprintf(&value, "%s%s%s", preload->library, others && *others ? ":" : "",
 	             others ? others : "") < 0 ||
-	    setenv(VARIABLE, value, 1) < 0 || setenv(PRELOAD_SOCKET_VARIABLE, socket, 1) < 0) {
+	    setenv(VARIABLE, value, 1) < 0 ||
+	    setenv(PRELOAD_SOCKET_VARIABLE, preload->socket, 1) < 0 ||
+	    (preload->fallback_cache && setenv(PRELOAD_FALLBACK_VARIABLE, "1", 1) < 0)) {
 		cli_error("%s", strerror(ENOMEM));
 		return CLI_FAILED;
 	}
@@ -83,7 +91,7 @@ static int set_environment(const char *library, const char *socket)
 }
 
 /* Puts the library in the way of `path`, where that makes sense. */
-static int prepare(const char *path, const char *library, const char *socket)
+static int prepare(const char *path, const struct preload *preload)
 {
 	char tls[64];
 	int r;
@@ -96,30 +104,33 @@ static int prepare(const char *path, const char *library, const char *socket)
 			return CLI_DONE;
 	}
 	/* The loader goes on without a library that it does not find, and takes blanks and colons for ends of names. */
-	if (strpbrk(library, " :\t\n") || access(library, R_OK) < 0) {
+	if (strpbrk(preload->library, " :\t\n") || access(preload->library, R_OK) < 0) {
 		cli_error(
 		    "%s cannot be preloaded: the program runs, and its sessions are not shared",
-		    library);
+		    preload->library);
 		return CLI_DONE;
 	}
-	return set_environment(library, socket);
+	return set_environment(preload);
 }
 
 static int run_run(struct cli *cli, int argc, char **argv)
 {
 	static const struct option own[] = {
+	    {"fallback-cache", no_argument, NULL, 'f'},
 	    {"library", required_argument, NULL, 'l'},
 	    {"socket", required_argument, NULL, 's'},
 	    {NULL, 0, NULL, 0},
 	};
-	const char *library = PRELOAD;
+	struct preload preload = {.library = PRELOAD};
 	_cleanup_(freep) char *socket = NULL;
 	char path[PATH_MAX];
 	int option, done, r;
 
 	while ((option = cli_option(cli, &cli_run, argc, argv, own, &done)) != -1) {
 		if (option == 'l') {
-			library = optarg;
+			preload.library = optarg;
+		} else if (option == 'f') {
+			preload.fallback_cache = true;
 		} else {
 			free(socket);
 			socket = strdup(optarg);
@@ -138,8 +149,9 @@ static int run_run(struct cli *cli, int argc, char **argv)
 		return r == -ENOENT ? RUN_NOT_FOUND : RUN_CANNOT;
 	}
 	r = socket ? CLI_DONE : find_socket(cli, &socket);
+	preload.socket = socket;
 	if (r == CLI_DONE)
-		r = prepare(path, library, socket);
+		r = prepare(path, &preload);
 	if (r != CLI_DONE)
 		return r;
 	(void)signal(SIGPIPE, cli->sigpipe);
@@ -153,6 +165,9 @@ const struct cli_command cli_run = {
     .arguments = "[--] COMMAND [ARGUMENT...]",
     .summary = "Run any server on OpenSSL 3 with its sessions shared",
     .options =
+        "      --fallback-cache\n"
+        "                      fill the program's own session cache with nothing but what cannot "
+        "be shared\n"
         "      --library PATH  the preload library (default " PRELOAD ")\n"
         "      --socket PATH   where the daemon listens for servers (default: worker.sock in its "
         "run-directory)\n",

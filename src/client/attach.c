@@ -186,7 +186,8 @@ static bool is_followed(const SSL *ssl)
 	       SSL_get_num_tickets(ssl) > 1 && !SSL_get_ex_data(ssl, index_notice);
 }
 
-static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
+/* True: the daemon has it, or will. */
+static bool put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
 {
 	const int64_t expires_s = bind_expires(session);
 	const bool followed = is_followed(ssl);
@@ -196,27 +197,29 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	int n_der = i2d_SSL_SESSION(session, NULL);
 	struct ring_notice put = {.kind = RING_PUT, .expires_s = expires_s, .id = id, .n_id = n_id};
 	uint64_t notice;
+	bool sent;
 
 	if (expires_s == 0) {
 		ring_count(attached->baton->page, RING_REFUSED_POLICY);
-		return;
+		return false;
 	}
 	/* Longer than any record may be: this session stays with this process. */
 	if (n_der <= 0 || n_der > TLSBATON_DER_MAX || n_id == 0) {
 		ring_count(attached->baton->page, RING_LOST);
-		return;
+		return false;
 	}
 	if (n_der > DER_ON_STACK)
 		der = OPENSSL_malloc((size_t)n_der);
 	if (!der) {
 		ring_count(attached->baton->page, RING_LOST);
-		return;
+		return false;
 	}
 	end = der;
 	n_der = i2d_SSL_SESSION(session, &end);
 	put.der = der;
 	put.n_der = n_der > 0 ? (size_t)n_der : 0;
-	if (handle_send(attached->baton, &put, followed ? WAKE_LATER : WAKE_NOW, &notice) == 0) {
+	sent = handle_send(attached->baton, &put, followed ? WAKE_LATER : WAKE_NOW, &notice) == 0;
+	if (sent) {
 		(void)SSL_set_ex_data(ssl, index_notice, (void *)(uintptr_t)notice);
 		if (!followed)
 			recent_put(attached->baton->recent, session, expires_s,
@@ -225,6 +228,20 @@ static void put_session(const struct attached *attached, SSL *ssl, SSL_SESSION *
 	OPENSSL_cleanse(der, (size_t)(end - der));
 	if (der != on_stack)
 		OPENSSL_free(der);
+	return sent;
+}
+
+/* True: the group has it, or will. */
+static bool share(const struct attached *attached, SSL *ssl, SSL_SESSION *session)
+{
+	/* A context may serve both ends of connections; what it has as a client is another server's. */
+	if (!attached->shares || !SSL_is_server(ssl))
+		return false;
+	if (is_stateless(ssl)) {
+		ring_count(attached->baton->page, RING_STATELESS);
+		return false;
+	}
+	return is_stored(attached->baton, ssl) && put_session(attached, ssl, session);
 }
 
 /* OpenSSL is about to write a ticket. Never fails: it would end the handshake. */
@@ -247,25 +264,25 @@ static void bind_if_not(struct attached *attached, SSL *ssl, SSL_SESSION *sessio
 static int on_new(SSL *ssl, SSL_SESSION *session)
 {
 	struct attached *attached = origin_of(ssl);
+	bool is_fallback;
 	int kept = 0;
 
 	if (!attached)
 		return 0;
+	/* What waits for a daemon's return nobody finds meanwhile. */
+	is_fallback = attached->baton->own_cache_is_fallback && handle_alive(attached->baton);
 	/* Before others may keep it, and again if they had no regard for what stood there. */
 	if (SSL_is_server(ssl))
 		bind_if_not(attached, ssl, session);
+	if (is_fallback && share(attached, ssl, session))
+		return 0;
 	if (attached->next_new) {
 		kept = attached->next_new(ssl, session);
 		if (SSL_is_server(ssl))
 			bind_if_not(attached, ssl, session);
 	}
-	/* A context may serve both ends of connections; what it has as a client is another server's. */
-	if (!attached->shares || !SSL_is_server(ssl))
-		return kept;
-	if (is_stateless(ssl))
-		ring_count(attached->baton->page, RING_STATELESS);
-	else if (is_stored(attached->baton, ssl))
-		put_session(attached, ssl, session);
+	if (!is_fallback)
+		(void)share(attached, ssl, session);
 	return kept;
 }
 

@@ -76,6 +76,9 @@ struct tlsbaton {
 		_Atomic uint64_t notice, since_us;
 	} polled[POLLED_GATES];
 	struct recent *recent; /* for attached contexts; NULL without */
+	/* For attached contexts: a program's own new-session callback is called for those sessions only that a daemon does
+	 * not take. Set before the first is attached. */
+	bool own_cache_is_fallback;
 	/* For attached contexts: the first bytes of the policies below, by place, 0 for none (known.c); and which of
 	 * them names led to (bind.c). */
 	_Atomic uint64_t known[POLICIES_MAX];

@@ -8,9 +8,10 @@ __attribute__((constructor)) static void begin(void)
 	second_is_loading();
 }
 
-static void start(const char *socket_path, void (*log)(void *arg, int level, const char *line))
+static void start(const char *socket_path, bool own_cache_is_fallback,
+                  void (*log)(void *arg, int level, const char *line))
 {
-	(void)socket_path, (void)log;
+	(void)socket_path, (void)own_cache_is_fallback, (void)log;
 }
 
 static void made(SSL_CTX *ctx)

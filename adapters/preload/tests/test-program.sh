@@ -44,6 +44,13 @@ case_ "only such a server"
 is "what it is told" "$(preloaded asks)" "$(plain asks)"
 is "what it says" "$(n_lines asks 'sets no session ID context')" 1
 
+case_ "its own cache is a fallback: it is told of no session that the group has, and asked for those that the group has not"
+stored=$(figure stored)
+RUN=("$TLSBATON" run --fallback-cache --library "$PRELOAD" --socket "$SOCKET" --)
+is "what it is told" "$(preloaded two)" "$(plain two | sed 's/new_server=[0-9]*/new_server=0/')"
+at_least "records stored" "$(figure stored)" $((stored + 1))
+RUN=("$TLSBATON" run --library "$PRELOAD" --socket "$SOCKET" --)
+
 case_ "sessions are switched off"
 stored=$(figure stored)
 is "what it is told" "$(preloaded off)" "$(plain off)"
@@ -80,4 +87,8 @@ is "what it says" "$(n_lines two 'sessions are not shared')" 1
 RUN=("$TLSBATON" run --library "$PRELOAD" --socket "$SOCKET" --)
 
 case_ "without a daemon"
-is "what it is told" "$(preloaded two | sed 's/second=[01].*//')" 'first=0 '
+told=$(preloaded two)
+is "what it is told" "${told%second=*}" 'first=0 '
+case_ "without a daemon, its own cache a fallback: it is told the same"
+RUN=("$TLSBATON" run --fallback-cache --library "$PRELOAD" --socket "$SOCKET" --)
+is "what it is told" "$(preloaded two)" "$told"

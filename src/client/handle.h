@@ -101,7 +101,8 @@ struct tlsbaton {
 	unsigned n_policies;
 	/* XOR of all. Kept: to add it up at each change would cost all of them. */
 	uint8_t policies_sum[RING_POLICY_BYTES];
-	int socket; /* -1 when LINK_DOWN */
+	int socket;  /* -1 when LINK_DOWN */
+	int wake_fd; /* the daemon's eventfd; -1 unless LINK_UP */
 	int waiting_fd; /* a duplicate of it, with which a thread waits without the lock (link_returned()); -1: none */
 	uint64_t connecting_since_ms;
 	unsigned backoff_ms;
@@ -137,7 +138,7 @@ void link_look(struct tlsbaton *baton);
 bool link_returned(struct tlsbaton *baton);
 /* For tlsbaton_new(): connects, and waits at most `wait_ms` for the hello. */
 void link_start(struct tlsbaton *baton, unsigned wait_ms);
-/* Under the lock: sends the wake-up that ring_must_wake() asked for; notices a dead daemon. */
+/* Under the lock: sends the wake-up that ring_must_wake() asked for. */
 void link_wake(struct tlsbaton *baton);
 /* Under the lock: closes the socket; the ring stays in use. */
 void link_close(struct tlsbaton *baton);

@@ -6,8 +6,8 @@
  * that cannot block: look for the end of the socket, connect, take a hello that has come. A failed step
  * is repeated after 50 ms, then at most every second.
  *
- * How a dead daemon is noticed: by the byte that wakes it (EPIPE), by a gate that reached its deadline, or
- * by its heartbeat. How a hung one is: by its heartbeat alone; the connection stays, notices go into the
+ * How a dead daemon is noticed: by the end of its socket, by a gate that reached its deadline and looks for
+ * that, or by its heartbeat. How a hung one is: by its heartbeat alone; the connection stays, notices go into the
  * ring, gates are open.
  *
  * What is said of it. The processes of a server share a log, and learn of one and the same fault in different
@@ -57,6 +57,8 @@ void link_close(struct tlsbaton *baton)
 	if (baton->socket >= 0)
 		close(baton->socket); /* which also takes it out of gate_fd */
 	baton->socket = -1;
+	closep(&baton->wake_fd);
+	baton->wake_fd = -1;
 	set_state(baton, LINK_DOWN);
 }
 
@@ -101,12 +103,9 @@ static void link_lost(struct tlsbaton *baton)
 
 void link_wake(struct tlsbaton *baton)
 {
-	if (get_state(baton) != LINK_UP)
-		return;
-	/* EAGAIN: it has unread wake-ups enough. */
-	if (send(baton->socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN &&
-	    errno != EINTR)
-		link_lost(baton);
+	/* Cannot fail but for who added some 2^64 to it. */
+	if (get_state(baton) == LINK_UP)
+		(void)!write(baton->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
 /* ---- The hello ---- */
@@ -116,7 +115,7 @@ struct greeting {
 	int fds[HELLO_N_FDS];
 };
 
-_Static_assert(HELLO_N_FDS == 3, "try_hello() says so many times that there is none yet");
+_Static_assert(HELLO_N_FDS == 4, "try_hello() says so many times that there is none yet");
 
 static void greeting_deinit(struct greeting *greeting)
 {
@@ -158,13 +157,13 @@ static int receive(int fd, struct greeting *out)
 	    out->hello.magic != HELLO_MAGIC || out->hello.version != HELLO_VERSION ||
 	    out->hello.size != sizeof(out->hello))
 		return -EPROTO;
-	/* Ring and table. Without a page of ticket keys sessions are shared all the same. */
-	if (out->hello.status == HELLO_WELCOME && out->fds[1] < 0)
+	/* Ring, table and eventfd. Without a page of ticket keys sessions are shared all the same. */
+	if (out->hello.status == HELLO_WELCOME && out->fds[2] < 0)
 		return -EPROTO;
 	return 0;
 }
 
-static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
+static int adopt(struct tlsbaton *baton, struct greeting *greeting)
 {
 	struct epoll_event readable = {.events = EPOLLIN};
 	size_t n_carried, n_lost;
@@ -175,10 +174,12 @@ static int adopt(struct tlsbaton *baton, const struct greeting *greeting)
 	if (r < 0)
 		return r;
 	has_keys =
-	    greeting->fds[2] >= 0 && ticket_page_map_over(baton->tickets, greeting->fds[2]) == 0;
+	    greeting->fds[3] >= 0 && ticket_page_map_over(baton->tickets, greeting->fds[3]) == 0;
 	r = carry_over(baton, greeting->fds[0], &n_carried, &n_lost);
 	if (r < 0)
 		return r;
+	baton->wake_fd = greeting->fds[2];
+	greeting->fds[2] = -1;
 	/* Without it polled gates open at their deadline: no reason to go without a daemon. */
 	(void)epoll_ctl(baton->gate_fd, EPOLL_CTL_ADD, baton->socket, &readable);
 	set_state(baton, LINK_UP);
@@ -214,7 +215,8 @@ static void refused(struct tlsbaton *baton, uint32_t status)
 
 static void try_hello(struct tlsbaton *baton)
 {
-	__attribute__((cleanup(greeting_deinit))) struct greeting greeting = {.fds = {-1, -1, -1}};
+	__attribute__((cleanup(greeting_deinit))) struct greeting greeting = {
+	    .fds = {-1, -1, -1, -1}};
 	int r;
 
 	r = receive(baton->socket, &greeting);

@@ -226,6 +226,7 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	struct ring_page *page;
 	uint8_t *data;
 	int fd, fds[HELLO_N_FDS];
+	uint64_t one = 1;
 	char byte;
 
 	start_both(f);
@@ -235,10 +236,13 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	/* What it was given cannot be turned against the daemon. */
 	assert_int_equal(ftruncate(fds[0], 0), -1);
 	assert_int_equal(write(fds[1], "x", 1), -1);
-	assert_int_equal(write(fds[2], "x", 1), -1);
+	assert_int_equal(write(fds[3], "x", 1), -1);
 	memset(data, 0xff, 4096);
 	atomic_store(&page->head, 4096);
-	assert_int_equal(send(fd, "", 1, MSG_NOSIGNAL), 1);
+	/* Nor can it be held by what it was given to be woken by: blocking, and empty. */
+	assert_int_equal(fcntl(fds[2], F_SETFL, 0), 0);
+	assert_int_equal(write(fds[2], &one, sizeof(one)), sizeof(one));
+	(void)!read(fds[2], &one, sizeof(one));
 	assert_true(recv(fd, &byte, 1, 0) <= 0); /* a reset if it was not even read */
 	/* The memory is ours, too, and lives on: what stood in it does not. */
 	for (size_t i = 0; i < page->data_bytes; i++)
@@ -250,9 +254,8 @@ static void test_garbage_in_the_ring_disconnects_its_worker_only(void **state)
 	node_until(get(f, 1) == 0);
 	ring_unmap_data(data, page->data_bytes, false);
 	ring_unmap_page(page);
-	close(fds[0]);
-	close(fds[1]);
-	close(fds[2]);
+	for (size_t i = 0; i < HELLO_N_FDS; i++)
+		close(fds[i]);
 	close(fd);
 }
 

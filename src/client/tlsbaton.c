@@ -128,6 +128,7 @@ int tlsbaton_new(tlsbaton **out, const struct tlsbaton_options *options)
 	if (!baton)
 		return -ENOMEM;
 	baton->socket = -1;
+	baton->wake_fd = -1;
 	baton->waiting_fd = -1;
 	baton->gate_fd = -1;
 	baton->dead_ms = RING_DEAD_MS;

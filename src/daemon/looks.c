@@ -6,7 +6,7 @@
  * rings that are empty is paid by everybody else on the daemon's processor: a timer, two switches, some 15 us.
  * So how it is done depends on the pace at which notices come:
  *
- * Slow: the daemon sleeps. Each busy worker's `sleeping` flag is up, and a notice sends one byte.
+ * Slow: the daemon sleeps. Each busy worker's `sleeping` flag is up, and a notice adds to the worker's eventfd.
  *
  * Fast, when most looks would find something: it dozes. It looks into the rings of all busy workers every
  * WORKERS_DOZE_US, and nobody wakes it. A worker that is silent for WORKER_DOZES looks while others are not
@@ -183,20 +183,25 @@ void worker_take_last(struct worker *worker)
 		workers->stats.n_malformed++;
 }
 
+void worker_on_woken(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	worker_wake(arg);
+}
+
 void worker_on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
-	char wakes[16];
+	char bytes[16];
 	ssize_t n;
 
 	(void)what;
-	n = recv(fd, wakes, sizeof(wakes), MSG_DONTWAIT);
-	if (n > 0) {
-		worker_wake(worker);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		worker_take_last(worker);
-		worker_drop(worker);
-	}
+	n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	/* It has nothing to say by its socket but its end: what it says is dropped. */
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return;
+	worker_take_last(worker);
+	worker_drop(worker);
 }
 
 int looks_init(struct workers *workers)

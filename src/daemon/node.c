@@ -120,22 +120,23 @@ static const struct workers_ops workers_ops = {
 };
 
 /*
- * A worker's connection is a descriptor for as long as it lasts. What else the daemon may need at once: its own
+ * A worker costs two descriptors for as long as it is connected: its socket and its eventfd. What else the daemon may need at once: its own
  * few dozen, two connections a peer and four that have not said hello, HTTP, commands. Without this, peers
  * would be the first to find none left.
  */
 static void fit_workers(const struct config *config, struct workers_config *wc)
 {
-	unsigned others = 128 + 6 * REPL_PEERS_MAX, most;
+	const unsigned others = 128 + 6 * REPL_PEERS_MAX, needed = 2 * wc->n_max + others;
 	struct rlimit files;
+	unsigned most;
 
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= (rlim_t)wc->n_max + others)
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= needed)
 		return;
-	most = files.rlim_cur > others ? (unsigned)(files.rlim_cur - others) : 1;
+	most = files.rlim_cur > others + 1 ? (unsigned)(files.rlim_cur - others) / 2 : 1;
 	log_warning(
 	    "%s: workers-max is %u, and with a limit of %llu open files only %u workers can "
 	    "connect: set LimitNOFILE=%u in tlsbatond.service, or a smaller workers-max",
-	    config->path, wc->n_max, (unsigned long long)files.rlim_cur, most, wc->n_max + others);
+	    config->path, wc->n_max, (unsigned long long)files.rlim_cur, most, needed);
 	wc->n_max = most;
 }
 

@@ -51,7 +51,7 @@ int privileges_harden(char *error, size_t error_size)
 		snprintf(error, error_size, "cannot rule out core dumps: %s", strerror(errno));
 		return -errno;
 	}
-	/* Each worker costs a descriptor. */
+	/* Each worker costs two descriptors. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);

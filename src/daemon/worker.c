@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 _Static_assert(RING_ID_MAX == TABLE_ID_MAX && RING_DER_MAX == TABLE_DER_MAX,
@@ -40,6 +41,9 @@ int worker_new(struct worker **out, struct workers *workers, size_t ring_bytes,
 		return -ENOMEM;
 	worker->fd = -1;
 	worker->workers = workers;
+	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (worker->wake_fd < 0)
+		return -errno;
 	r = ring_create(ring_bytes, &memory);
 	if (r < 0)
 		return r;
@@ -65,12 +69,15 @@ void worker_free(struct worker *worker)
 		return;
 	if (worker->readable)
 		event_free(worker->readable);
+	if (worker->woken)
+		event_free(worker->woken);
 	/* Not wiped while the worker lives: it carries over what we have not taken. worker_take() wiped the
 	 * rest, and the memory itself goes with its last user. A malformed ring has nothing to carry over, and its
 	 * worker, which lives, may keep it for long. */
 	ring_unmap_data(worker->data, worker->data_bytes, worker->malformed);
 	ring_unmap_page(worker->page);
 	closep(&worker->fd);
+	closep(&worker->wake_fd);
 	free(worker);
 }
 

@@ -15,8 +15,8 @@ struct worker {
 	TAILQ_ENTRY(worker) entry;
 	TAILQ_ENTRY(worker) busy_entry;
 	struct workers *workers;
-	int fd;
-	struct event *readable;
+	int fd, wake_fd; /* its socket, and the eventfd that it wakes us by */
+	struct event *readable, *woken;
 	struct ring_page *page;
 	uint8_t *data;
 	size_t data_bytes;
@@ -64,10 +64,10 @@ struct workers {
 };
 
 /* A worker without a socket yet. Out: `*ring_fd`, its ring, the caller's to send and close. `copy` is
- * borrowed (ring_consumer_init()). */
+ * borrowed (ring_consumer_init()). Its `wake_fd` is to be sent, too, and is its own. */
 int worker_new(struct worker **out, struct workers *workers, size_t ring_bytes,
                uint8_t copy[RING_COPY_BYTES], int *ring_fd) MUST_CHECK;
-void worker_free(struct worker *worker); /* closes its socket; NULL is fine */
+void worker_free(struct worker *worker); /* closes its descriptors; NULL is fine */
 
 /* Takes at most `n_max` notices. Returns 0 or -EPROTO; in both cases `*n_taken` says how many. */
 int worker_take(struct worker *worker, const struct workers_ops *ops, void *arg, size_t n_max,
@@ -95,7 +95,8 @@ void worker_wake(struct worker *worker);
 void worker_take_last(struct worker *worker);
 /* Forgets a worker, but not its counters. */
 void worker_drop(struct worker *worker);
-/* Its event, with the worker as `arg`: a wake-up, or its end. */
+/* Its events, with the worker as `arg`: a wake-up; its end. */
+void worker_on_woken(evutil_socket_t fd, short what, void *arg);
 void worker_on_readable(evutil_socket_t fd, short what, void *arg);
 
 DEFINE_CLEANUP(struct worker *, worker_free)

@@ -148,13 +148,17 @@ static int welcome(struct workers *workers, int fd)
 		return r;
 	worker->readable =
 	    event_new(workers->base, fd, EV_READ | EV_PERSIST, worker_on_readable, worker);
-	if (!worker->readable || event_add(worker->readable, NULL) < 0)
+	worker->woken = event_new(workers->base, worker->wake_fd, EV_READ | EV_PERSIST | EV_ET,
+	                          worker_on_woken, worker);
+	if (!worker->readable || !worker->woken || event_add(worker->readable, NULL) < 0 ||
+	    event_add(worker->woken, NULL) < 0)
 		return -ENOMEM;
 	atomic_store_explicit(&worker->page->heartbeat_ms, (uint64_t)clock_coarse_ms(),
 	                      memory_order_relaxed);
 	atomic_store_explicit(&worker->page->gate_deadline_ms, workers->config.gate_deadline_ms,
 	                      memory_order_relaxed);
-	r = send_hello(fd, HELLO_WELCOME, (int[HELLO_N_FDS]){ring_fd, table_fd, tickets_fd},
+	r = send_hello(fd, HELLO_WELCOME,
+	               (int[HELLO_N_FDS]){ring_fd, table_fd, worker->wake_fd, tickets_fd},
 	               tickets_fd < 0 ? HELLO_N_FDS - 1 : HELLO_N_FDS);
 	if (r < 0)
 		return r;

@@ -132,6 +132,7 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 	wait_slice(baton, ssl, notice, fd, slice_us(now_us - since_us, limit_us));
 	if (gate_look(baton, notice))
 		return true;
+	link_look(baton);
 	if (fd < 0 || nudge(fd))
 		return false;
 	(void)!tlsbaton_gate_wait(baton, notice);

@@ -83,7 +83,8 @@ static int set_environment(const struct preload *preload)
 	             others ? others : "") < 0 ||
 	    setenv(VARIABLE, value, 1) < 0 ||
 	    setenv(PRELOAD_SOCKET_VARIABLE, preload->socket, 1) < 0 ||
-	    (preload->fallback_cache && setenv(PRELOAD_FALLBACK_VARIABLE, "1", 1) < 0)) {
+	    (preload->fallback_cache ? setenv(PRELOAD_FALLBACK_VARIABLE, "1", 1)
+	                             : unsetenv(PRELOAD_FALLBACK_VARIABLE)) < 0) {
 		cli_error("%s", strerror(ENOMEM));
 		return CLI_FAILED;
 	}

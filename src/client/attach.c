@@ -270,7 +270,7 @@ static int on_new(SSL *ssl, SSL_SESSION *session)
 	if (!attached)
 		return 0;
 	/* What waits for a daemon's return nobody finds meanwhile. */
-	is_fallback = attached->baton->own_cache_is_fallback && handle_alive(attached->baton);
+	is_fallback = attached->baton->own_cache_is_fallback && tlsbaton_connected(attached->baton);
 	/* Before others may keep it, and again if they had no regard for what stood there. */
 	if (SSL_is_server(ssl))
 		bind_if_not(attached, ssl, session);

@@ -1,7 +1,7 @@
 /*
  * fork(2). A server opens its handle before it forks, or forks while other threads use it. The child must
- * not touch what is its parent's: the ring has one producer, and the socket's other end takes its bytes
- * for the parent's. So around fork all handles are locked, which makes them whole in the child, and there
+ * not touch what is its parent's: the ring has one producer, and what is added to the eventfd wakes the daemon
+ * for the parent's ring. So around fork all handles are locked, which makes them whole in the child, and there
  * each gets a private ring and no socket, and connects by itself when it is used. Lookups go on in the
  * parent's mapping of the table, which is read-only and shared by its nature.
  *

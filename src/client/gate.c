@@ -7,7 +7,7 @@
  * on a futex in the ring's page, and an event loop polls a descriptor.
  *
  * When the daemon is not there the gate is open, with one exception: for as long as the deadline after
- * the connection broke, it stays closed for what was not acked. The daemon may have been the first of a
+ * its end was noticed, it stays closed for what was not acked. The daemon may have been the first of a
  * dying node's processes to go, and a client answered now would not be known anywhere else.
  */
 #include "client/handle.h"
@@ -18,8 +18,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define WAIT_STEP_US                                                                               \
-	(100 * 1000) /* a longer deadline is waited for in steps, to see a daemon that hangs */
+/* Of a longer wait, which is done in steps: to see a daemon that is gone, the first time early, and one that hangs. */
+#define FIRST_STEP_US (5 * 1000)
+#define STEP_US (100 * 1000)
 
 bool gate_is_moot(struct tlsbaton *baton)
 {
@@ -43,7 +44,7 @@ static int open_without_daemon(struct tlsbaton *baton)
 
 int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 {
-	uint64_t start_us, now, until_us;
+	uint64_t start_us, now, until_us, step_us = FIRST_STEP_US;
 	bool open;
 
 	if (notice == 0 || ring_acked(baton->page, notice))
@@ -55,10 +56,16 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 	ring_count(baton->page, RING_GATE_WAITS);
 	start_us = now = (uint64_t)clock_monotonic_us();
 	until_us = start_us + 1000ULL * tlsbaton_gate_deadline_ms(baton);
-	do {
-		open = ring_wait(baton->page, notice, MIN(until_us, now + WAIT_STEP_US));
+	for (;;) {
+		open = ring_wait(baton->page, notice, MIN(until_us, now + step_us));
 		now = (uint64_t)clock_monotonic_us();
-	} while (!open && now < until_us && !gate_is_moot(baton));
+		if (open || now >= until_us)
+			break;
+		link_look(baton);
+		if (gate_is_moot(baton))
+			break;
+		step_us = STEP_US;
+	}
 	ring_count_wait(baton->page, now - start_us);
 	if (open)
 		return 0;
@@ -76,12 +83,17 @@ int tlsbaton_gate_wait(tlsbaton *baton, uint64_t notice)
 static void drain(struct tlsbaton *baton)
 {
 	char bytes[64];
+	ssize_t n;
 
 	if (pthread_mutex_trylock(&baton->lock) != 0)
 		return;
-	if (atomic_load_explicit(&baton->state, memory_order_relaxed) == LINK_UP)
-		while (recv(baton->socket, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-			;
+	if (atomic_load_explicit(&baton->state, memory_order_relaxed) == LINK_UP) {
+		do
+			n = recv(baton->socket, bytes, sizeof(bytes), MSG_DONTWAIT);
+		while (n > 0);
+		if (n == 0)
+			link_lost(baton);
+	}
 	handle_unlock(baton);
 }
 

@@ -140,6 +140,8 @@ bool link_returned(struct tlsbaton *baton);
 void link_start(struct tlsbaton *baton, unsigned wait_ms);
 /* Under the lock: sends the wake-up that ring_must_wake() asked for. */
 void link_wake(struct tlsbaton *baton);
+/* Under the lock: the daemon is gone. */
+void link_lost(struct tlsbaton *baton);
 /* Under the lock: closes the socket; the ring stays in use. */
 void link_close(struct tlsbaton *baton);
 /* Under the lock: closes the descriptor with which a thread waits: that thread itself, or a child, which has no such

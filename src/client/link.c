@@ -88,7 +88,7 @@ static bool had_daemon(const struct tlsbaton *baton)
 	return atomic_load_explicit(&baton->view, memory_order_relaxed) != NULL;
 }
 
-static void link_lost(struct tlsbaton *baton)
+void link_lost(struct tlsbaton *baton)
 {
 	link_close(baton);
 	for (size_t i = 0; i < RING_N_COUNTERS; i++)
@@ -103,9 +103,11 @@ static void link_lost(struct tlsbaton *baton)
 
 void link_wake(struct tlsbaton *baton)
 {
-	/* Cannot fail but for who added some 2^64 to it. */
-	if (get_state(baton) == LINK_UP)
-		(void)!write(baton->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+	/* EAGAIN: somebody has added some 2^64 to it. All else: the program has closed it, or has another there. */
+	if (get_state(baton) == LINK_UP &&
+	    write(baton->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0 && errno != EAGAIN &&
+	    errno != EINTR)
+		link_lost(baton);
 }
 
 /* ---- The hello ---- */
@@ -284,7 +286,7 @@ static void check_alive(struct tlsbaton *baton)
 {
 	struct pollfd end = {.fd = baton->socket};
 
-	if (poll(&end, 1, 0) > 0 && end.revents & (POLLHUP | POLLERR)) {
+	if (poll(&end, 1, 0) > 0 && end.revents & (POLLHUP | POLLERR | POLLNVAL)) {
 		link_lost(baton);
 		return;
 	}

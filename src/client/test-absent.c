@@ -138,6 +138,25 @@ static void test_a_gate_after_the_daemon_was_killed(void **state)
 	assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
 }
 
+/* Whoever waits finds out that the daemon is another, and is acked by that. */
+static void test_a_gate_after_the_daemon_was_restarted(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t notice;
+
+	f->node.config.gate_deadline_ms = 60000;
+	start_both(f);
+	for (uint32_t i = 1; i <= 5; i++) {
+		node_kill(&f->node);
+		node_start(&f->node);
+		assert_int_equal(put(f, i, &notice), 0);
+		assert_int_equal(tlsbaton_gate_wait(f->baton, notice), 0);
+		assert_int_equal(get(f, i), 0);
+	}
+	assert_int_equal(count(f).gate_no_daemon, 0);
+	assert_int_equal(count(f).reconnects, 5);
+}
+
 static void test_a_hung_daemon_closes_no_gate(void **state)
 {
 	struct fixture *f = *state;
@@ -287,6 +306,7 @@ int main(void)
 	    T(test_nothing_is_lost_when_the_daemon_is_killed),
 	    T(test_a_stopped_daemon_has_taken_all),
 	    T(test_a_gate_after_the_daemon_was_killed),
+	    T(test_a_gate_after_the_daemon_was_restarted),
 	    T(test_a_hung_daemon_closes_no_gate),
 	    T(test_a_table_that_is_another),
 	    T(test_an_idle_process_finds_the_table_that_is_another),

@@ -1,8 +1,8 @@
 /*
  * When the rings are looked into.
  *
- * Two things cost. A wake-up is paid by the worker, in the middle of a handshake: some 8 us where the daemon
- * shares its processor, 25 to 150 us where an idle one has to be woken, most on virtual machines. A look at
+ * Two things cost. A wake-up is paid by the worker, in the middle of a handshake: some 5 us where the daemon
+ * shares its processor, 20 to 150 us where an idle one has to be woken, most on virtual machines. A look at
  * rings that are empty is paid by everybody else on the daemon's processor: a timer, two switches, some 15 us.
  * So how it is done depends on the pace at which notices come:
  *

@@ -93,6 +93,20 @@ static void ignore_reloads(struct event *hup)
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
+/* With edges, by which workers wake us, whatever the environment says of libevent's methods. */
+static struct event_base *new_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (config && event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV) == 0 &&
+	    event_config_require_features(config, EV_FEATURE_ET) == 0)
+		base = event_base_new_with_config(config);
+	if (config)
+		event_config_free(config);
+	return base;
+}
+
 /* The loop's part, once privileges are gone. Takes `config` over. */
 static int run(struct daemon *daemon, struct config *config, struct vip_helper *helper)
 {
@@ -101,7 +115,7 @@ static int run(struct daemon *daemon, struct config *config, struct vip_helper *
 	int r = -ENOMEM;
 
 	event_log_open();
-	daemon->base = event_base_new();
+	daemon->base = new_base();
 	if (daemon->base) {
 		term = evsignal_new(daemon->base, SIGTERM, on_stop, daemon);
 		interrupt = evsignal_new(daemon->base, SIGINT, on_stop, daemon);

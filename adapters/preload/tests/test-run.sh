@@ -31,7 +31,7 @@ runs 0 --socket 0 /bin/echo --socket
 
 case_ "the program's own cache as a fallback is the program's to know"
 # shellcheck disable=SC2016 # for that shell
-runs 0 none 0 sh -c 'echo ${TLSBATON_FALLBACK_CACHE-none}'
+TLSBATON_FALLBACK_CACHE=1 runs 0 none 0 sh -c 'echo ${TLSBATON_FALLBACK_CACHE-none}'
 RUN=("$TLSBATON" run --fallback-cache --library "$PRELOAD" --socket "$SOCKET")
 # shellcheck disable=SC2016 # for that shell
 runs 0 1 0 sh -c 'echo ${TLSBATON_FALLBACK_CACHE-none}'

@@ -3,6 +3,7 @@
 # shares its sessions; server.sh says what a server file defines. HAProxy answers by itself, from files that it reads at
 # its start. LAB_HAPROXY_THREADS is how many threads it has (2); LAB_HAPROXY_EXTRA is one more configuration file.
 
+# shellcheck disable=SC2034 # server.sh's
 preload_options=(--fallback-cache)
 
 server_check()

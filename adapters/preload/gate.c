@@ -115,10 +115,11 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 	const uint64_t now_us = (uint64_t)clock_monotonic_us();
 	const uint64_t limit_us = 1000ULL * tlsbaton_gate_deadline_ms(baton);
 	uint64_t since_us = get(ssl, index_since);
+	const bool is_first = since_us == 0;
 
 	if (gate_look(baton, notice))
 		return true;
-	if (since_us == 0) {
+	if (is_first) {
 		since_us = now_us;
 		/* Without memory for it nobody would know when to stop. */
 		if (!set(ssl, index_since, since_us))
@@ -132,7 +133,9 @@ static bool step(tlsbaton *baton, SSL *ssl, uint64_t notice, int fd)
 	wait_slice(baton, ssl, notice, fd, slice_us(now_us - since_us, limit_us));
 	if (gate_look(baton, notice))
 		return true;
-	link_look(baton);
+	/* Perhaps the daemon is gone, or another one. */
+	if (is_first)
+		link_look(baton);
 	if (fd < 0 || nudge(fd))
 		return false;
 	(void)!tlsbaton_gate_wait(baton, notice);
